@@ -1,1 +1,27 @@
-export {}
+export { addonFailure } from './addon.ts'
+export type { Capabilities } from './capabilities.ts'
+export { capabilities } from './capabilities.ts'
+export type { ConvertibleFormat, SourceBytes } from './convert.ts'
+export { CONVERTIBLE_FORMATS, convertToFloat32 } from './convert.ts'
+export type { SharedMemoryErrorCode, SharedMemoryErrorFields } from './errors.ts'
+export { SharedMemoryError } from './errors.ts'
+export type { HeapCopyOptions, HeapCopyShare } from './heap-copy.ts'
+export { copyToHeap, HeapCopy } from './heap-copy.ts'
+export type { ByteRange, FileIdentity, FileMappingShare, MapOptions, PartTable } from './mapping.ts'
+export { adoptFileMapping, FileMapping, mapDescriptor, mapFile, mappingCount, openRegularFile } from './mapping.ts'
+export type { ProcessMemory } from './process-memory.ts'
+export { mappingMemory, processMemory } from './process-memory.ts'
+export type { PopulateOptions } from './residency.ts'
+export { evict, lock, populate, prefetch, residentBytes, unlock } from './residency.ts'
+export type { SealOptions } from './sealed-memory.ts'
+export { isSealed, sealBytes, sealFile } from './sealed-memory.ts'
+export type { PeerCredentials, UnixStreamHandlers } from './unix-socket.ts'
+export {
+  closeDescriptors,
+  connectUnix,
+  listenUnix,
+  lockFile,
+  sendDatagram,
+  UnixListener,
+  UnixStream,
+} from './unix-socket.ts'

@@ -1,0 +1,45 @@
+#include <napi.h>
+
+#include "convert.h"
+#include "fault-report.h"
+#include "library-pin.h"
+#include "mapping.h"
+#include "residency.h"
+#include "sealed-memory.h"
+#include "shared-buffer.h"
+#include "unix-socket.h"
+
+namespace {
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  onecopy::PinLibrary();
+  onecopy::InstallFaultReport();
+  onecopy::UseSignalStack();
+  exports.Set("mapDescriptor", Napi::Function::New<onecopy::MapDescriptor>(env));
+  exports.Set("adoptMapping", Napi::Function::New<onecopy::AdoptMapping>(env));
+  exports.Set("closeMapping", Napi::Function::New<onecopy::CloseMapping>(env));
+  exports.Set("isMapped", Napi::Function::New<onecopy::IsMapped>(env));
+  exports.Set("descriptorOf", Napi::Function::New<onecopy::DescriptorOf>(env));
+  exports.Set("mappingCount", Napi::Function::New<onecopy::MappingCount>(env));
+  exports.Set("createBuffer", Napi::Function::New<onecopy::CreateBuffer>(env));
+  exports.Set("describeParts", Napi::Function::New<onecopy::DescribeParts>(env));
+  exports.Set("residentBytes", Napi::Function::New<onecopy::ResidentBytes>(env));
+  exports.Set("adviseRange", Napi::Function::New<onecopy::AdviseRange>(env));
+  exports.Set("evictMapping", Napi::Function::New<onecopy::EvictMapping>(env));
+  exports.Set("memoryLimits", Napi::Function::New<onecopy::MemoryLimits>(env));
+  exports.Set("convertToFloat32", Napi::Function::New<onecopy::ConvertToFloat32>(env));
+  exports.Set("createMemory", Napi::Function::New<onecopy::CreateMemory>(env));
+  exports.Set("fillMemory", Napi::Function::New<onecopy::FillMemory>(env));
+  exports.Set("sealMemory", Napi::Function::New<onecopy::SealMemory>(env));
+  exports.Set("isSealed", Napi::Function::New<onecopy::SealsOf>(env));
+  exports.Set("listenUnix", Napi::Function::New<onecopy::ListenUnix>(env));
+  exports.Set("connectUnix", Napi::Function::New<onecopy::ConnectUnix>(env));
+  exports.Set("sendDatagram", Napi::Function::New<onecopy::SendDatagram>(env));
+  exports.Set("lockFile", Napi::Function::New<onecopy::LockFile>(env));
+  exports.Set("UnixSocket", onecopy::UnixSocket::Define(env));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(onecopy, Init)

@@ -1,0 +1,239 @@
+#include "mapping.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+#include <vector>
+
+#include "fault-table.h"
+#include "sealed-memory.h"
+#include "system-error.h"
+
+namespace onecopy {
+namespace {
+
+// No JavaScript value may be made while the mutex is held: that can start a garbage collection, which may run one of our
+// deleters on this very thread, and the deleter takes the mutex.
+struct Registry {
+  std::mutex mutex;
+  std::vector<Mapping*> mappings;
+  uint32_t next_id = 1;
+};
+
+Registry& TheRegistry() {
+  // Never destroyed: deleters of other threads may still run while the process exits.
+  static Registry* registry = new Registry;
+  return *registry;
+}
+
+// Takes the mapping out of the registry once nothing refers to it; the caller holds the mutex and unmaps afterwards.
+bool RemoveIfUnused(Registry& registry, Mapping* mapping) {
+  if (mapping->handles > 0 || mapping->buffers > 0) return false;
+  RemoveFromFaultTable(mapping);
+  std::erase(registry.mappings, mapping);
+  return true;
+}
+
+void Unmap(Mapping* mapping) {
+  if (mapping->base != nullptr) munmap(const_cast<uint8_t*>(mapping->base), mapping->byte_length);
+  if (mapping->descriptor >= 0) close(mapping->descriptor);
+  delete mapping->parts.load();
+  delete mapping;
+}
+
+void ReleaseHandle(Mapping* mapping) {
+  Registry& registry = TheRegistry();
+  bool unused;
+  {
+    std::lock_guard lock(registry.mutex);
+    mapping->handles--;
+    unused = RemoveIfUnused(registry, mapping);
+  }
+  if (unused) Unmap(mapping);
+}
+
+FileIdentity IdentityOf(const struct stat& file) {
+  return {file.st_dev, file.st_ino, static_cast<uint64_t>(file.st_size),
+          file.st_mtim.tv_sec * 1'000'000'000LL + file.st_mtim.tv_nsec};
+}
+
+// The kernel answers mincore truthfully only to those who own the file or may write to it; to others every page looks
+// resident (a defence against side channels, Linux 5.2).
+bool MaySeeResidency(int descriptor, const struct stat& file) {
+  if (geteuid() == 0 || file.st_uid == geteuid()) return true;
+  const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
+  return access(link.c_str(), W_OK) == 0;
+}
+
+void DropHandle(Napi::Env, Handle* handle) {
+  if (handle->open) ReleaseHandle(handle->mapping);
+  delete handle;
+}
+
+// The handle, which has been counted, as a JavaScript value. In a thread that is being terminated none can be made.
+Napi::Value NewHandle(Napi::Env env, Mapping* mapping) {
+  auto* handle = new Handle{mapping};
+  try {
+    return Napi::External<Handle>::New(env, handle, DropHandle);
+  } catch (const Napi::Error&) {
+    DropHandle(env, handle);
+    throw;
+  }
+}
+
+Napi::Object Describe(Napi::Env env, Mapping* mapping) {
+  const Napi::Value handle = NewHandle(env, mapping);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("handle", handle);
+  result.Set("id", Napi::Number::New(env, mapping->id));
+  result.Set("byteLength", Napi::Number::New(env, static_cast<double>(mapping->byte_length)));
+  result.Set("path", Napi::String::New(env, mapping->path));
+  result.Set("address", Napi::BigInt::New(env, static_cast<uint64_t>(reinterpret_cast<uintptr_t>(mapping->base))));
+  result.Set("device", Napi::BigInt::New(env, mapping->identity.device));
+  result.Set("inode", Napi::BigInt::New(env, mapping->identity.inode));
+  result.Set("modifiedNs", Napi::BigInt::New(env, mapping->identity.modified_ns));
+  result.Set("sealed", Napi::Boolean::New(env, mapping->sealed));
+  result.Set("residencyVisible", Napi::Boolean::New(env, mapping->residency_visible));
+  return result;
+}
+
+}  // namespace
+
+void RetainBuffer(Mapping* mapping) {
+  std::lock_guard lock(TheRegistry().mutex);
+  mapping->buffers++;
+}
+
+void ReleaseBuffer(Mapping* mapping) {
+  Registry& registry = TheRegistry();
+  bool unused;
+  {
+    std::lock_guard lock(registry.mutex);
+    mapping->buffers--;
+    unused = RemoveIfUnused(registry, mapping);
+  }
+  if (unused) Unmap(mapping);
+}
+
+Mapping* OpenMapping(const Napi::CallbackInfo& info, size_t argument) {
+  auto* handle = info[argument].As<Napi::External<Handle>>().Data();
+  if (!handle->open) throw SystemError(info.Env(), EBADF, "mapping", "");
+  return handle->mapping;
+}
+
+// mapDescriptor(descriptor, path, expectedByteLength or -1)
+Napi::Value MapDescriptor(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const int given = info[0].As<Napi::Number>().Int32Value();
+  const std::string path = info[1].As<Napi::String>().Utf8Value();
+  const int64_t expected = info[2].As<Napi::Number>().Int64Value();
+
+  struct stat file;
+  if (fstat(given, &file) != 0) throw SystemError(env, errno, "fstat", path);
+  if (!S_ISREG(file.st_mode)) throw SystemError(env, ENODEV, "fstat", path);
+  // The caller has read the header; what it says must still be what is there when the bytes are mapped.
+  if (expected >= 0 && file.st_size != expected) {
+    Napi::Error error = SystemError(env, ESTALE, "fstat", path);
+    error.Value().Set("actualBytes", Napi::Number::New(env, static_cast<double>(file.st_size)));
+    throw error;
+  }
+  const FileIdentity identity = IdentityOf(file);
+  Registry& registry = TheRegistry();
+  std::unique_lock lock(registry.mutex);
+  for (Mapping* mapping : registry.mappings) {
+    if (mapping->identity == identity && mapping->handles > 0) {
+      mapping->handles++;
+      lock.unlock();
+      return Describe(env, mapping);
+    }
+  }
+
+  auto mapping = std::make_unique<Mapping>();
+  mapping->descriptor = fcntl(given, F_DUPFD_CLOEXEC, 3);
+  if (mapping->descriptor < 0) {
+    const int error = errno;
+    lock.unlock();
+    throw SystemError(env, error, "fcntl", path);
+  }
+  if (file.st_size > 0) {
+    void* base = mmap(nullptr, file.st_size, PROT_READ, MAP_SHARED, mapping->descriptor, 0);
+    if (base == MAP_FAILED) {
+      const int error = errno;
+      lock.unlock();
+      close(mapping->descriptor);
+      throw SystemError(env, error, "mmap", path);
+    }
+    mapping->base = static_cast<const uint8_t*>(base);
+  }
+  mapping->byte_length = file.st_size;
+  mapping->identity = identity;
+  mapping->path = path;
+  mapping->sealed = IsSealed(mapping->descriptor);
+  mapping->residency_visible = MaySeeResidency(mapping->descriptor, file);
+  mapping->id = registry.next_id++;
+  mapping->handles = 1;
+  Mapping* added = mapping.release();
+  registry.mappings.push_back(added);
+  AddToFaultTable(added);
+  lock.unlock();
+  return Describe(env, added);
+}
+
+// adoptMapping(id): a further handle to a mapping of this process, or null when it was closed.
+Napi::Value AdoptMapping(const Napi::CallbackInfo& info) {
+  const uint32_t id = info[0].As<Napi::Number>().Uint32Value();
+  Registry& registry = TheRegistry();
+  std::unique_lock lock(registry.mutex);
+  for (Mapping* mapping : registry.mappings) {
+    if (mapping->id != id || mapping->handles == 0) continue;
+    mapping->handles++;
+    lock.unlock();
+    return Describe(info.Env(), mapping);
+  }
+  return info.Env().Null();
+}
+
+// closeMapping(handle): idempotent.
+Napi::Value CloseMapping(const Napi::CallbackInfo& info) {
+  auto* handle = info[0].As<Napi::External<Handle>>().Data();
+  if (handle->open) {
+    handle->open = false;
+    ReleaseHandle(handle->mapping);
+  }
+  return info.Env().Undefined();
+}
+
+// isMapped(id): whether a handle or a buffer still keeps that mapping alive.
+Napi::Value IsMapped(const Napi::CallbackInfo& info) {
+  const uint32_t id = info[0].As<Napi::Number>().Uint32Value();
+  Registry& registry = TheRegistry();
+  bool found;
+  {
+    std::lock_guard lock(registry.mutex);
+    found = std::ranges::any_of(registry.mappings, [id](const Mapping* mapping) { return mapping->id == id; });
+  }
+  return Napi::Boolean::New(info.Env(), found);
+}
+
+// descriptorOf(handle): the mapping's own descriptor, for sending it to another process.
+Napi::Value DescriptorOf(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), OpenMapping(info, 0)->descriptor);
+}
+
+// mappingCount(): how many mappings of this process are alive, for tests and status.
+Napi::Value MappingCount(const Napi::CallbackInfo& info) {
+  Registry& registry = TheRegistry();
+  size_t count;
+  {
+    std::lock_guard lock(registry.mutex);
+    count = registry.mappings.size();
+  }
+  return Napi::Number::New(info.Env(), static_cast<double>(count));
+}
+
+}  // namespace onecopy

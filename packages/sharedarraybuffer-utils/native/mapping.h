@@ -1,0 +1,73 @@
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace onecopy {
+
+// Which file, in which state, a mapping shows: two opens with the same identity share one mapping.
+struct FileIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  uint64_t byte_length = 0;
+  int64_t modified_ns = 0;
+  bool operator==(const FileIdentity&) const = default;
+};
+
+// Names for the parts of a mapping, read by the fault report alone: records of a fixed stride in shared memory, sorted
+// by their first byte. The layout is the caller's; this floor knows only where its four fields stand.
+struct PartTable {
+  std::shared_ptr<void> keep_alive;
+  const uint8_t* base = nullptr;
+  size_t byte_length = 0;
+  size_t records_offset = 0;
+  size_t stride = 0;
+  size_t count = 0;
+  size_t begin_field = 0;        // u64: first byte of the part in the file
+  size_t length_field = 0;       // u64: its byte length
+  size_t name_offset_field = 0;  // u32: offset of its name in the names
+  size_t name_length_field = 0;  // u32: byte length of its name
+  size_t names_offset = 0;
+};
+
+// One file's bytes in this process. All counts are guarded by the registry's mutex.
+struct Mapping {
+  uint32_t id = 0;
+  const uint8_t* base = nullptr;
+  size_t byte_length = 0;
+  int descriptor = -1;
+  FileIdentity identity;
+  std::string path;
+  bool sealed = false;             // memory that nobody can change any more, see sealed-memory.cc
+  bool residency_visible = false;  // whether the kernel tells us the truth in mincore, see residency.cc
+  size_t handles = 0;              // open Mapping objects of all threads
+  size_t buffers = 0;              // live SharedArrayBuffers and running jobs
+  std::atomic<PartTable*> parts{nullptr};
+};
+
+// The process-wide registry, shared by all threads because the library's static state is.
+void RetainBuffer(Mapping* mapping);
+void ReleaseBuffer(Mapping* mapping);
+
+// A JavaScript handle to a mapping; its finalizer releases what close() did not.
+struct Handle {
+  Mapping* mapping;
+  bool open = true;
+};
+
+// The open mapping behind the argument; throws when it was closed.
+Mapping* OpenMapping(const Napi::CallbackInfo& info, size_t argument);
+
+Napi::Value MapDescriptor(const Napi::CallbackInfo& info);
+Napi::Value AdoptMapping(const Napi::CallbackInfo& info);
+Napi::Value CloseMapping(const Napi::CallbackInfo& info);
+Napi::Value IsMapped(const Napi::CallbackInfo& info);
+Napi::Value DescriptorOf(const Napi::CallbackInfo& info);
+Napi::Value MappingCount(const Napi::CallbackInfo& info);
+
+}  // namespace onecopy

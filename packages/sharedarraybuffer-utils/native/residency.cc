@@ -1,0 +1,188 @@
+#include "residency.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "mapping.h"
+#include "system-error.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22  // Linux 5.14; older headers lack the name
+#endif
+
+namespace onecopy {
+namespace {
+
+const size_t kPage = sysconf(_SC_PAGESIZE);
+
+// The whole pages that hold [begin, end) of a mapping, cut to the mapping.
+struct Pages {
+  uint8_t* start;
+  size_t byte_length;
+  size_t file_offset;
+
+  Pages(const Mapping& mapping, size_t begin, size_t end) {
+    begin = std::min(begin, mapping.byte_length) / kPage * kPage;
+    end = std::min((end + kPage - 1) / kPage * kPage, mapping.byte_length);
+    start = const_cast<uint8_t*>(mapping.base) + begin;
+    byte_length = end > begin ? end - begin : 0;
+    file_offset = begin;
+  }
+};
+
+// The order stands in src/addon.ts too.
+enum class Advice : uint32_t { kReadAhead, kPopulate, kRead, kLock, kUnlock };
+
+// Into the page cache by reading, for kernels without MADV_POPULATE_READ. Touching the pages instead would kill the
+// process if the file were cut meanwhile; a read comes back short.
+int ReadThrough(const Mapping& mapping, const Pages& pages) {
+  constexpr size_t kChunk = 1 << 20;
+  const auto scratch = std::make_unique<uint8_t[]>(kChunk);
+  size_t done = 0;
+  while (done < pages.byte_length) {
+    const size_t wanted = std::min(kChunk, pages.byte_length - done);
+    const ssize_t got = pread(mapping.descriptor, scratch.get(), wanted, pages.file_offset + done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return errno;
+    if (got == 0) return EFAULT;
+    done += got;
+  }
+  return 0;
+}
+
+// mlock says ENOMEM both for a limit and for pages that no file stands behind any more.
+int LockError(const Mapping& mapping, const Pages& pages, int error) {
+  struct stat file;
+  const bool cut = fstat(mapping.descriptor, &file) == 0 &&
+                   static_cast<size_t>(file.st_size) < pages.file_offset + pages.byte_length;
+  return cut ? EFAULT : error;
+}
+
+int Apply(const Mapping& mapping, const Pages& pages, Advice advice) {
+  if (pages.byte_length == 0) return 0;
+  int result = 0;
+  switch (advice) {
+    case Advice::kReadAhead: result = madvise(pages.start, pages.byte_length, MADV_WILLNEED); break;
+    case Advice::kPopulate: result = madvise(pages.start, pages.byte_length, MADV_POPULATE_READ); break;
+    case Advice::kRead: return ReadThrough(mapping, pages);
+    case Advice::kLock: result = mlock(pages.start, pages.byte_length); break;
+    case Advice::kUnlock: result = munlock(pages.start, pages.byte_length); break;
+  }
+  if (result == 0) return 0;
+  const int error = errno;
+  return advice == Advice::kLock ? LockError(mapping, pages, error) : error;
+}
+
+const char* SyscallOf(Advice advice) {
+  switch (advice) {
+    case Advice::kRead: return "pread";
+    case Advice::kLock: return "mlock";
+    case Advice::kUnlock: return "munlock";
+    default: return "madvise";
+  }
+}
+
+// One range on libuv's thread pool. It counts as a buffer, so that close() cannot unmap what is being worked on.
+class AdviceJob : public Napi::AsyncWorker {
+ public:
+  AdviceJob(Napi::Env env, Mapping* mapping, size_t begin, size_t end, Advice advice)
+      : AsyncWorker(env), deferred_(env), mapping_(mapping), begin_(begin), end_(end), advice_(advice) {
+    RetainBuffer(mapping);
+  }
+  ~AdviceJob() override { ReleaseBuffer(mapping_); }
+
+  Napi::Promise Promise() const { return deferred_.Promise(); }
+  void Execute() override { error_ = Apply(*mapping_, Pages(*mapping_, begin_, end_), advice_); }
+  void OnOK() override {
+    if (error_ == 0) deferred_.Resolve(Env().Undefined());
+    else deferred_.Reject(SystemError(Env(), error_, SyscallOf(advice_), mapping_->path).Value());
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  Mapping* mapping_;
+  size_t begin_;
+  size_t end_;
+  Advice advice_;
+  int error_ = 0;
+};
+
+size_t SizeArgument(const Napi::CallbackInfo& info, size_t argument) {
+  return static_cast<size_t>(info[argument].As<Napi::Number>().Int64Value());
+}
+
+}  // namespace
+
+// residentBytes(handle, begin, end): how many bytes of the range lie in RAM, counted by page.
+Napi::Value ResidentBytes(const Napi::CallbackInfo& info) {
+  Mapping* mapping = OpenMapping(info, 0);
+  const size_t begin = SizeArgument(info, 1);
+  const size_t end = std::min(SizeArgument(info, 2), mapping->byte_length);
+  const Pages pages(*mapping, begin, end);
+  constexpr size_t kBatch = 1 << 16;  // pages an mincore call
+  const auto present = std::make_unique<unsigned char[]>(kBatch);
+  size_t resident = 0;
+  for (size_t done = 0; done < pages.byte_length; done += kBatch * kPage) {
+    const size_t length = std::min(kBatch * kPage, pages.byte_length - done);
+    if (mincore(pages.start + done, length, present.get()) != 0) {
+      throw SystemError(info.Env(), errno, "mincore", mapping->path);
+    }
+    for (size_t page = 0; page * kPage < length; page++) {
+      if ((present[page] & 1) == 0) continue;
+      const size_t first = pages.file_offset + done + page * kPage;
+      resident += std::min(first + kPage, end) - std::max(first, begin);
+    }
+  }
+  return Napi::Number::New(info.Env(), static_cast<double>(resident));
+}
+
+// adviseRange(handle, begin, end, advice): a promise.
+Napi::Value AdviseRange(const Napi::CallbackInfo& info) {
+  auto* job = new AdviceJob(info.Env(), OpenMapping(info, 0), SizeArgument(info, 1), SizeArgument(info, 2),
+                            static_cast<Advice>(info[3].As<Napi::Number>().Uint32Value()));
+  const Napi::Promise promise = job->Promise();
+  job->Queue();
+  return promise;
+}
+
+// evictMapping(handle): asks the kernel to drop the file's pages from RAM.
+Napi::Value EvictMapping(const Napi::CallbackInfo& info) {
+  Mapping* mapping = OpenMapping(info, 0);
+  // Pages that stand in a page table are kept, so this process lets go of them first; they come back on the next read.
+  if (mapping->byte_length > 0) madvise(const_cast<uint8_t*>(mapping->base), mapping->byte_length, MADV_DONTNEED);
+  const int error = posix_fadvise(mapping->descriptor, 0, 0, POSIX_FADV_DONTNEED);
+  if (error != 0) throw SystemError(info.Env(), error, "posix_fadvise", mapping->path);
+  return info.Env().Undefined();
+}
+
+// memoryLimits(): what this kernel and process allow.
+Napi::Value MemoryLimits(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  void* probe = mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const bool populate = probe != MAP_FAILED && madvise(probe, kPage, MADV_POPULATE_READ) == 0;
+  if (probe != MAP_FAILED) munmap(probe, kPage);
+  const int sealed = memfd_create("onecopy-probe", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (sealed >= 0) close(sealed);
+  struct rlimit lock, space;
+  getrlimit(RLIMIT_MEMLOCK, &lock);
+  getrlimit(RLIMIT_AS, &space);
+  const auto limit = [env](rlim_t value) -> Napi::Value {
+    if (value == RLIM_INFINITY) return env.Null();
+    return Napi::Number::New(env, static_cast<double>(value));
+  };
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("pageBytes", Napi::Number::New(env, static_cast<double>(kPage)));
+  result.Set("populateRead", Napi::Boolean::New(env, populate));
+  result.Set("sealing", Napi::Boolean::New(env, sealed >= 0));
+  result.Set("lockLimitBytes", limit(lock.rlim_cur));
+  result.Set("addressSpaceLimitBytes", limit(space.rlim_cur));
+  return result;
+}
+
+}  // namespace onecopy

@@ -1,0 +1,140 @@
+#include "sealed-memory.h"
+
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "system-error.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U  // Linux 6.3; older kernels answer EINVAL
+#endif
+
+namespace onecopy {
+namespace {
+
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+constexpr size_t kBounceBytes = 1 << 20;
+constexpr size_t kDirectAlign = 4096;  // what O_DIRECT asks of address, offset and length on every usual file system
+
+struct Free {
+  void operator()(uint8_t* memory) const { free(memory); }
+};
+
+struct CopyResult {
+  int error = 0;
+  const char* syscall = "";
+};
+
+CopyResult WriteAll(int memory, const uint8_t* from, size_t length, size_t offset) {
+  for (size_t done = 0; done < length;) {
+    const ssize_t wrote = pwrite(memory, from + done, length - done, offset + done);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0) return {errno, "pwrite"};
+    done += wrote;
+  }
+  return {};
+}
+
+// Through a small buffer that stays in the processor's cache: reading straight into the memory's mapping would fault and
+// clear every page first, and half the speed is gone.
+CopyResult Copy(int memory, int source, size_t begin, size_t end, bool drop_behind) {
+  const std::unique_ptr<uint8_t, Free> bounce(static_cast<uint8_t*>(aligned_alloc(kDirectAlign, kBounceBytes)));
+  if (bounce == nullptr) return {ENOMEM, "aligned_alloc"};
+  for (size_t at = begin; at < end;) {
+    // O_DIRECT reads whole blocks; the last one of a file comes back short.
+    const size_t wanted = std::min(kBounceBytes, (end - at + kDirectAlign - 1) / kDirectAlign * kDirectAlign);
+    const ssize_t got = pread(source, bounce.get(), wanted, at);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return {errno, "pread"};
+    if (got == 0) return {ESTALE, "pread"};  // the file ends before its header said it would
+    const size_t length = std::min(static_cast<size_t>(got), end - at);
+    const CopyResult written = WriteAll(memory, bounce.get(), length, at);
+    if (written.error != 0) return written;
+    at += length;
+  }
+  // What stays in the page cache would be a second copy of every byte; pages that others have mapped are kept.
+  if (drop_behind) posix_fadvise(source, begin, end - begin, POSIX_FADV_DONTNEED);
+  return {};
+}
+
+class FillJob : public Napi::AsyncWorker {
+ public:
+  FillJob(Napi::Env env, int memory, int source, size_t begin, size_t end, bool drop_behind)
+      : AsyncWorker(env), deferred_(env), memory_(memory), source_(source), begin_(begin), end_(end),
+        drop_behind_(drop_behind) {}
+
+  Napi::Promise Promise() const { return deferred_.Promise(); }
+  void Execute() override { result_ = Copy(memory_, source_, begin_, end_, drop_behind_); }
+  void OnOK() override {
+    if (result_.error == 0) deferred_.Resolve(Env().Undefined());
+    else deferred_.Reject(SystemError(Env(), result_.error, result_.syscall, "").Value());
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  int memory_;
+  int source_;
+  size_t begin_;
+  size_t end_;
+  bool drop_behind_;
+  CopyResult result_;
+};
+
+size_t SizeArgument(const Napi::CallbackInfo& info, size_t argument) {
+  return static_cast<size_t>(info[argument].As<Napi::Number>().Int64Value());
+}
+
+}  // namespace
+
+bool IsSealed(int descriptor) {
+  const int seals = fcntl(descriptor, F_GET_SEALS);
+  return seals >= 0 && (seals & kSeals) == kSeals;
+}
+
+// createMemory(label, byteLength): a descriptor of anonymous memory that can be sealed.
+Napi::Value CreateMemory(const Napi::CallbackInfo& info) {
+  const std::string label = info[0].As<Napi::String>().Utf8Value();
+  int memory = memfd_create(label.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+  if (memory < 0 && errno == EINVAL) memory = memfd_create(label.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (memory < 0) throw SystemError(info.Env(), errno, "memfd_create", label);
+  if (ftruncate(memory, SizeArgument(info, 1)) != 0) {
+    const int error = errno;
+    close(memory);
+    throw SystemError(info.Env(), error, "ftruncate", label);
+  }
+  return Napi::Number::New(info.Env(), memory);
+}
+
+// fillMemory(memory, source, begin, end, dropBehind): copies a range of the file to the same place; a promise.
+Napi::Value FillMemory(const Napi::CallbackInfo& info) {
+  auto* job = new FillJob(info.Env(), info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Number>().Int32Value(),
+                          SizeArgument(info, 2), SizeArgument(info, 3), info[4].As<Napi::Boolean>().Value());
+  const Napi::Promise promise = job->Promise();
+  job->Queue();
+  return promise;
+}
+
+// sealMemory(memory): nobody can write, grow, shrink or unseal it any more; returns a descriptor that only reads.
+Napi::Value SealMemory(const Napi::CallbackInfo& info) {
+  const int memory = info[0].As<Napi::Number>().Int32Value();
+  if (fcntl(memory, F_ADD_SEALS, kSeals) != 0) throw SystemError(info.Env(), errno, "fcntl", "");
+  // Before Linux 6.7, sealed memory can be mapped shared only through a descriptor that was opened for reading.
+  const std::string link = "/proc/self/fd/" + std::to_string(memory);
+  const int reader = open(link.c_str(), O_RDONLY | O_CLOEXEC);
+  if (reader < 0) throw SystemError(info.Env(), errno, "open", link);
+  return Napi::Number::New(info.Env(), reader);
+}
+
+// isSealed(descriptor)
+Napi::Value SealsOf(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), IsSealed(info[0].As<Napi::Number>().Int32Value()));
+}
+
+}  // namespace onecopy

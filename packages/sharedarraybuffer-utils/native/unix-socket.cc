@@ -1,0 +1,271 @@
+#include "unix-socket.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <vector>
+
+#include "system-error.h"
+
+namespace onecopy {
+namespace {
+
+constexpr size_t kMaxDescriptors = 253;  // SCM_MAX_FD: the kernel's limit for one message
+
+bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
+
+// A path longer than sun_path cannot be a socket's address; src/unix-socket.ts says so in words.
+bool FillAddress(const std::string& path, sockaddr_un* address) {
+  memset(address, 0, sizeof *address);
+  address->sun_family = AF_UNIX;
+  if (path.size() >= sizeof address->sun_path) return false;
+  memcpy(address->sun_path, path.c_str(), path.size());
+  return true;
+}
+
+Napi::Value OpenSocket(const Napi::CallbackInfo& info, bool listening) {
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  sockaddr_un address;
+  if (!FillAddress(path, &address)) throw SystemError(info.Env(), ENAMETOOLONG, "bind", path);
+  const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) throw SystemError(info.Env(), errno, "socket", path);
+  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+  const char* syscall = listening ? "bind" : "connect";
+  int result;
+  if (listening) {
+    // The socket's file gets this mode (less the umask) in bind itself: there is no moment when more people may connect.
+    fchmod(descriptor, info[1].As<Napi::Number>().Uint32Value());
+    result = bind(descriptor, generic, sizeof address);
+    if (result == 0) {
+      syscall = "listen";
+      result = listen(descriptor, info[2].As<Napi::Number>().Int32Value());
+    }
+  } else {
+    result = connect(descriptor, generic, sizeof address);
+  }
+  if (result != 0) {
+    const int error = errno;
+    close(descriptor);
+    throw SystemError(info.Env(), error, syscall, path);
+  }
+  return Napi::Number::New(info.Env(), descriptor);
+}
+
+}  // namespace
+
+// listenUnix(path, mode, backlog): the descriptor of a listening socket.
+Napi::Value ListenUnix(const Napi::CallbackInfo& info) { return OpenSocket(info, true); }
+
+// connectUnix(path): the descriptor of a connected socket; EAGAIN when the listener's queue is full.
+Napi::Value ConnectUnix(const Napi::CallbackInfo& info) { return OpenSocket(info, false); }
+
+// sendDatagram(path, text): one datagram, as sd_notify sends it; a path that begins with @ is an abstract address.
+Napi::Value SendDatagram(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const std::string text = info[1].As<Napi::String>().Utf8Value();
+  sockaddr_un address;
+  if (!FillAddress(path, &address)) throw SystemError(info.Env(), ENAMETOOLONG, "sendto", path);
+  if (address.sun_path[0] == '@') address.sun_path[0] = '\0';
+  const int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) throw SystemError(info.Env(), errno, "socket", path);
+  const socklen_t length = offsetof(sockaddr_un, sun_path) + path.size();
+  const ssize_t sent = sendto(descriptor, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+                              reinterpret_cast<const sockaddr*>(&address), length);
+  const int error = errno;
+  close(descriptor);
+  if (sent < 0) throw SystemError(info.Env(), error, "sendto", path);
+  return info.Env().Undefined();
+}
+
+// lockFile(path): a descriptor that holds the file's lock until it is closed or the process dies; -1 when another
+// process holds it.
+Napi::Value LockFile(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (descriptor < 0) throw SystemError(info.Env(), errno, "open", path);
+  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) return Napi::Number::New(info.Env(), descriptor);
+  const int error = errno;
+  close(descriptor);
+  if (error != EWOULDBLOCK) throw SystemError(info.Env(), error, "flock", path);
+  return Napi::Number::New(info.Env(), -1);
+}
+
+Napi::Function UnixSocket::Define(Napi::Env env) {
+  return DefineClass(env, "UnixSocket",
+                     {InstanceMethod<&UnixSocket::Watch>("watch"), InstanceMethod<&UnixSocket::Send>("send"),
+                      InstanceMethod<&UnixSocket::Receive>("receive"), InstanceMethod<&UnixSocket::Accept>("accept"),
+                      InstanceMethod<&UnixSocket::Peer>("peer"), InstanceMethod<&UnixSocket::Close>("close"),
+                      InstanceMethod<&UnixSocket::SetReferenced>("setReferenced")});
+}
+
+// new UnixSocket(descriptor, onReady(readable, writable)): owns the descriptor.
+UnixSocket::UnixSocket(const Napi::CallbackInfo& info)
+    : ObjectWrap(info), on_ready_(Napi::Persistent(info[1].As<Napi::Function>())), context_(info.Env(), "onecopy:socket") {
+  const int descriptor = info[0].As<Napi::Number>().Int32Value();
+  uv_loop_t* loop = nullptr;
+  napi_get_uv_event_loop(info.Env(), &loop);
+  auto* watcher = new Watcher;
+  watcher->descriptor = descriptor;
+  watcher->socket = this;
+  const int error = uv_poll_init(loop, &watcher->poll, descriptor);
+  if (error != 0) {
+    delete watcher;
+    throw SystemError(info.Env(), -error, "epoll_ctl", "");
+  }
+  watcher->poll.data = watcher;
+  watcher_ = watcher;
+  cleanup_env_ = info.Env();
+  // A thread that ends without closing: the loop must not find a watcher whose object is gone.
+  napi_add_env_cleanup_hook(cleanup_env_, OnThreadEnd, this);
+  // Kept alive by the loop, not by whoever happens to hold the object.
+  Ref();
+}
+
+void UnixSocket::OnThreadEnd(void* self) { static_cast<UnixSocket*>(self)->Stop(); }
+
+void UnixSocket::Stop() {
+  if (watcher_ == nullptr) return;
+  Watcher* watcher = watcher_;
+  watcher_ = nullptr;
+  watcher->socket = nullptr;
+  uv_poll_stop(&watcher->poll);
+  close(watcher->descriptor);
+  uv_close(reinterpret_cast<uv_handle_t*>(&watcher->poll),
+           [](uv_handle_t* handle) { delete static_cast<Watcher*>(handle->data); });
+}
+
+int UnixSocket::Descriptor(Napi::Env env) const {
+  if (watcher_ == nullptr) throw SystemError(env, EBADF, "socket", "");
+  return watcher_->descriptor;
+}
+
+void UnixSocket::OnReady(uv_poll_t* poll, int status, int events) {
+  UnixSocket* self = static_cast<Watcher*>(poll->data)->socket;
+  if (self == nullptr) return;
+  Napi::HandleScope scope(self->Env());
+  // An error makes the socket readable: the next receive() tells what it is.
+  const bool readable = status != 0 || (events & UV_READABLE) != 0;
+  const bool writable = (events & UV_WRITABLE) != 0;
+  self->on_ready_.MakeCallback(self->Value(), {Napi::Boolean::New(self->Env(), readable),
+                                               Napi::Boolean::New(self->Env(), writable)}, self->context_);
+}
+
+// watch(readable, writable): what onReady is called for.
+Napi::Value UnixSocket::Watch(const Napi::CallbackInfo& info) {
+  Descriptor(info.Env());
+  const int events = (info[0].As<Napi::Boolean>() ? UV_READABLE : 0) | (info[1].As<Napi::Boolean>() ? UV_WRITABLE : 0);
+  const int error = events == 0 ? uv_poll_stop(&watcher_->poll) : uv_poll_start(&watcher_->poll, events, OnReady);
+  if (error != 0) throw SystemError(info.Env(), -error, "epoll_ctl", "");
+  return info.Env().Undefined();
+}
+
+// send(bytes, descriptors): how many bytes went out, 0 when the socket is full. The descriptors go with the first byte.
+Napi::Value UnixSocket::Send(const Napi::CallbackInfo& info) {
+  auto bytes = info[0].As<Napi::Uint8Array>();
+  auto descriptors = info[1].As<Napi::Array>();
+  iovec part = {bytes.Data(), bytes.ByteLength()};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  const uint32_t count = descriptors.Length();
+  if (count > kMaxDescriptors) throw SystemError(info.Env(), EINVAL, "sendmsg", "");
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int))] = {};
+  if (count > 0) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(count * sizeof(int));
+    for (uint32_t i = 0; i < count; i++) {
+      const int descriptor = Napi::Value(descriptors[i]).As<Napi::Number>().Int32Value();
+      memcpy(CMSG_DATA(header) + i * sizeof descriptor, &descriptor, sizeof descriptor);
+    }
+  }
+  const ssize_t sent = sendmsg(Descriptor(info.Env()), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent < 0 && !WouldBlock()) throw SystemError(info.Env(), errno, "sendmsg", "");
+  return Napi::Number::New(info.Env(), static_cast<double>(sent < 0 ? 0 : sent));
+}
+
+// receive(bytes): { byteLength, descriptors }, or null when there is nothing yet. byteLength 0 is the end.
+Napi::Value UnixSocket::Receive(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto bytes = info[0].As<Napi::Uint8Array>();
+  iovec part = {bytes.Data(), bytes.ByteLength()};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int))];
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t got = recvmsg(Descriptor(env), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  if (got < 0 && WouldBlock()) return env.Null();
+  if (got < 0) throw SystemError(env, errno, "recvmsg", "");
+  std::vector<int> received;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    received.resize(received.size() + count);
+    memcpy(received.data() + received.size() - count, CMSG_DATA(header), count * sizeof(int));
+  }
+  // The kernel drops descriptors that this process has no room for, and says so only here.
+  if ((message.msg_flags & MSG_CTRUNC) != 0) {
+    for (const int descriptor : received) close(descriptor);
+    throw SystemError(env, EMFILE, "recvmsg", "");
+  }
+  Napi::Array descriptors = Napi::Array::New(env, received.size());
+  for (size_t i = 0; i < received.size(); i++) descriptors[i] = Napi::Number::New(env, received[i]);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("byteLength", Napi::Number::New(env, static_cast<double>(got)));
+  result.Set("descriptors", descriptors);
+  return result;
+}
+
+// accept(): the descriptor of the next connection, or -1 when none waits.
+Napi::Value UnixSocket::Accept(const Napi::CallbackInfo& info) {
+  const int accepted = accept4(Descriptor(info.Env()), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (accepted < 0 && !WouldBlock() && errno != ECONNABORTED) throw SystemError(info.Env(), errno, "accept4", "");
+  return Napi::Number::New(info.Env(), accepted);
+}
+
+// peer(): who is at the other end, as the kernel knows it.
+Napi::Value UnixSocket::Peer(const Napi::CallbackInfo& info) {
+  ucred peer = {};
+  socklen_t length = sizeof peer;
+  if (getsockopt(Descriptor(info.Env()), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
+    throw SystemError(info.Env(), errno, "getsockopt", "");
+  }
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("pid", Napi::Number::New(info.Env(), peer.pid));
+  result.Set("uid", Napi::Number::New(info.Env(), peer.uid));
+  result.Set("gid", Napi::Number::New(info.Env(), peer.gid));
+  return result;
+}
+
+// close(): idempotent.
+Napi::Value UnixSocket::Close(const Napi::CallbackInfo& info) {
+  if (watcher_ != nullptr) {
+    napi_remove_env_cleanup_hook(cleanup_env_, OnThreadEnd, this);
+    Stop();
+    on_ready_.Reset();
+    Unref();
+  }
+  return info.Env().Undefined();
+}
+
+// setReferenced(yes): whether this socket keeps the process alive.
+void UnixSocket::SetReferenced(const Napi::CallbackInfo& info) {
+  if (watcher_ == nullptr) return;
+  auto* handle = reinterpret_cast<uv_handle_t*>(&watcher_->poll);
+  if (info[0].As<Napi::Boolean>()) uv_ref(handle);
+  else uv_unref(handle);
+}
+
+}  // namespace onecopy

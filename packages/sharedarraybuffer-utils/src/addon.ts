@@ -1,0 +1,132 @@
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { getSystemErrorName } from 'node:util'
+import { SharedMemoryError, type SharedMemoryErrorCode } from './errors.ts'
+
+/** What the native side gives for an open mapping; `handle` is opaque. */
+export interface NativeMapping {
+  readonly handle: object
+  readonly id: number
+  readonly byteLength: number
+  readonly path: string
+  readonly address: bigint
+  readonly device: bigint
+  readonly inode: bigint
+  readonly modifiedNs: bigint
+  readonly sealed: boolean
+  readonly residencyVisible: boolean
+}
+
+/** What this kernel and this process allow; a limit of null is no limit. */
+export interface MemoryLimits {
+  readonly pageBytes: number
+  readonly populateRead: boolean
+  readonly sealing: boolean
+  readonly lockLimitBytes: number | null
+  readonly addressSpaceLimitBytes: number | null
+}
+
+/** What `adviseRange` can ask of the kernel; the numbers stand in native/residency.cc too. */
+export const ADVICE = { readAhead: 0, populate: 1, read: 2, lock: 3, unlock: 4 } as const
+export type Advice = (typeof ADVICE)[keyof typeof ADVICE]
+
+/** A unix socket that carries descriptors; see native/unix-socket.h. */
+export interface NativeSocket {
+  watch(readable: boolean, writable: boolean): void
+  send(bytes: Uint8Array, descriptors: readonly number[]): number
+  receive(bytes: Uint8Array): { readonly byteLength: number; readonly descriptors: readonly number[] } | null
+  accept(): number
+  peer(): { readonly pid: number; readonly uid: number; readonly gid: number }
+  close(): void
+  setReferenced(referenced: boolean): void
+}
+
+/** The whole bridge. Arguments are validated on this side; all offsets and lengths are bytes, ranges half-open. */
+export interface Addon {
+  mapDescriptor(descriptor: number, path: string, expectedByteLength: number): NativeMapping
+  adoptMapping(id: number): NativeMapping | null
+  closeMapping(handle: object): void
+  isMapped(id: number): boolean
+  descriptorOf(handle: object): number
+  mappingCount(): number
+  createBuffer(handle: object, byteOffset: number, byteLength: number): SharedArrayBuffer
+  describeParts(handle: object, table: SharedArrayBuffer, ...layout: number[]): void
+  residentBytes(handle: object, begin: number, end: number): number
+  adviseRange(handle: object, begin: number, end: number, advice: Advice): Promise<void>
+  evictMapping(handle: object): void
+  memoryLimits(): MemoryLimits
+  createMemory(label: string, byteLength: number): number
+  fillMemory(memory: number, source: number, begin: number, end: number, dropBehind: boolean): Promise<void>
+  sealMemory(memory: number): number
+  isSealed(descriptor: number): boolean
+  listenUnix(path: string, mode: number, backlog: number): number
+  connectUnix(path: string): number
+  sendDatagram(path: string, text: string): void
+  lockFile(path: string): number
+  readonly UnixSocket: new (descriptor: number, onReady: (readable: boolean, writable: boolean) => void) => NativeSocket
+  convertToFloat32(format: string, source: Uint8Array, elementCount: number, target: Float32Array): void
+}
+
+const MEND =
+  'npm rebuild @onecopy/sharedarraybuffer-utils (with a C++ compiler and Node headers), pnpm: pnpm approve-builds'
+
+function load(): { addon: Addon | null; reason: string | null; path: string } {
+  const { platform, arch, versions, version } = process
+  const path = fileURLToPath(new URL(`../prebuilds/${platform}-${arch}/abi${versions.modules}.node`, import.meta.url))
+  const required = `required: ${path}, built for Node ABI ${versions.modules} (Node ${version})`
+  if (process.env['ONECOPY_SKIP_NATIVE']) return { addon: null, reason: 'ONECOPY_SKIP_NATIVE is set', path }
+  if (platform !== 'linux') return { addon: null, reason: `found: ${platform}; required: linux`, path }
+  if (!existsSync(path)) return { addon: null, reason: `found: no such file; ${required}; to mend: ${MEND}`, path }
+  try {
+    return { addon: createRequire(import.meta.url)(path) as Addon, reason: null, path }
+  } catch (error) {
+    const found = error instanceof Error ? error.message : String(error)
+    return { addon: null, reason: `found: ${found}; ${required}; to mend: ${MEND}`, path }
+  }
+}
+
+const loaded = load()
+
+/** The native addon, or null where it cannot be had; `addonFailure` then says why. */
+export const addon: Addon | null = loaded.addon
+
+/** Why there is no addon: found, required, and the command that mends it. Null when there is one. */
+export const addonFailure: string | null = loaded.reason
+
+/** Where the addon is, or would have to be. */
+export const addonPath: string = loaded.path
+
+/** The addon, or ADDON_UNAVAILABLE. */
+export function requireAddon(): Addon {
+  if (addon === null) {
+    throw new SharedMemoryError('ADDON_UNAVAILABLE', `The native addon is not available: ${addonFailure}`)
+  }
+  return addon
+}
+
+/** A system call that failed, as the bridge reports it. */
+export interface SystemFailure {
+  readonly errno: number
+  readonly errnoName: string
+  readonly syscall: string
+  readonly path: string
+  readonly actualBytes?: number
+}
+
+/** The facts of a native failure, or null when the error is something else. */
+export function systemFailure(error: unknown): SystemFailure | null {
+  if (!(error instanceof Error) || !('errno' in error) || !('syscall' in error)) return null
+  const { errno, syscall, path } = error as Error & { errno: number; syscall: string; path?: string }
+  const actual = (error as { actualBytes?: number }).actualBytes
+  const failure = { errno, errnoName: getSystemErrorName(-Math.abs(errno)), syscall, path: path ?? '' }
+  return actual === undefined ? failure : { ...failure, actualBytes: actual }
+}
+
+/** A native failure as a SharedMemoryError; anything else is returned as it is. */
+export function fromNative(error: unknown, code: SharedMemoryErrorCode, what: string): unknown {
+  const failure = systemFailure(error)
+  if (failure === null) return error
+  const message = `${what}: ${failure.syscall} failed with ${failure.errnoName}`
+  return new SharedMemoryError(code, message, { ...failure, cause: error })
+}

@@ -1,0 +1,131 @@
+import { closeSync, constants, openSync, writeSync } from 'node:fs'
+import { fromNative, requireAddon, systemFailure } from './addon.ts'
+import { SharedMemoryError } from './errors.ts'
+import { type FileMapping, mapDescriptor } from './mapping.ts'
+
+/** One job on the thread pool: large enough for a disk, small enough for progress and abort. */
+const JOB_BYTES = 32 * 2 ** 20
+
+/** Jobs at a time; see JOBS_AT_A_TIME in residency.ts. */
+const JOBS_AT_A_TIME = 3
+
+/** Options of `sealFile`. */
+export interface SealOptions {
+  readonly onProgress?: (doneBytes: number) => void
+  readonly signal?: AbortSignal
+  /** How the file is read, for benchmarks and tests. @default `buffered` */
+  readonly method?: 'buffered' | 'direct'
+}
+
+/**
+ * Copies an open file into anonymous memory, byte for byte, seals it so that nobody can change, grow or cut it any more,
+ * and maps it. The file's own pages are dropped from RAM behind the copy, unless others have them mapped.
+ * @param path how messages name the file
+ * @throws SharedMemoryError SEAL_FAILED (no memory, a read error), FILE_CHANGED when the file is shorter than `byteLength`;
+ * nothing stays behind
+ */
+export async function sealFile(
+  descriptor: number,
+  path: string,
+  byteLength: number,
+  options: SealOptions = {},
+): Promise<FileMapping> {
+  const memory = createMemory(path, byteLength)
+  const direct = options.method === 'direct' ? openDirect(descriptor) : null
+  try {
+    await fill(memory, direct ?? descriptor, path, byteLength, options)
+    return mapSealed(memory, path, byteLength)
+  } finally {
+    closeSync(memory)
+    if (direct !== null) closeSync(direct)
+  }
+}
+
+/** Bytes as sealed memory, such as a directory that goes to other processes. */
+export function sealBytes(bytes: Uint8Array, label: string): FileMapping {
+  const memory = createMemory(label, bytes.byteLength)
+  try {
+    for (let done = 0; done < bytes.byteLength; ) done += writeSync(memory, bytes, done, undefined, done)
+    return mapSealed(memory, label, bytes.byteLength)
+  } catch (error) {
+    throw fromNative(error, 'SEAL_FAILED', `Cannot write ${bytes.byteLength} bytes of memory for "${label}"`)
+  } finally {
+    closeSync(memory)
+  }
+}
+
+/** Whether a descriptor is memory that nobody can write, grow, cut or unseal. */
+export function isSealed(descriptor: number): boolean {
+  return requireAddon().isSealed(descriptor)
+}
+
+function createMemory(label: string, byteLength: number): number {
+  try {
+    // The kernel keeps 249 bytes of a name; it is only seen in /proc/<pid>/maps.
+    return requireAddon().createMemory(`onecopy:${Buffer.from(label).subarray(-200).toString('latin1')}`, byteLength)
+  } catch (error) {
+    throw fromNative(error, 'SEAL_FAILED', `Cannot make ${byteLength} bytes of memory for "${label}"`)
+  }
+}
+
+function mapSealed(memory: number, path: string, byteLength: number): FileMapping {
+  let reader: number
+  try {
+    reader = requireAddon().sealMemory(memory)
+  } catch (error) {
+    throw fromNative(error, 'SEAL_FAILED', `Cannot seal the memory of "${path}"`)
+  }
+  try {
+    return mapDescriptor(reader, path, { expectedByteLength: byteLength })
+  } finally {
+    closeSync(reader)
+  }
+}
+
+function openDirect(descriptor: number): number | null {
+  try {
+    return openSync(`/proc/self/fd/${descriptor}`, constants.O_RDONLY | constants.O_DIRECT)
+  } catch {
+    return null // tmpfs and others have no O_DIRECT
+  }
+}
+
+async function fill(
+  memory: number,
+  source: number,
+  path: string,
+  byteLength: number,
+  options: SealOptions,
+): Promise<void> {
+  const { signal, onProgress } = options
+  let next = 0
+  let doneBytes = 0
+  let failed = false
+  const work = async (): Promise<void> => {
+    while (next < byteLength && !failed) {
+      const begin = next
+      const end = Math.min(begin + JOB_BYTES, byteLength)
+      next = end
+      try {
+        signal?.throwIfAborted()
+        await requireAddon().fillMemory(memory, source, begin, end, options.method !== 'direct')
+      } catch (error) {
+        failed = true
+        throw explain(error, path, byteLength)
+      }
+      doneBytes += end - begin
+      onProgress?.(doneBytes)
+    }
+  }
+  const results = await Promise.allSettled(Array.from({ length: JOBS_AT_A_TIME }, work))
+  for (const result of results) if (result.status === 'rejected') throw result.reason
+}
+
+function explain(error: unknown, path: string, byteLength: number): unknown {
+  const failure = systemFailure(error)
+  if (failure?.errnoName === 'ESTALE') {
+    const message = `"${path}" changed while it was copied: it ends before ${byteLength} bytes`
+    return new SharedMemoryError('FILE_CHANGED', message, { path, expectedBytes: byteLength, cause: error })
+  }
+  return fromNative(error, 'SEAL_FAILED', `Cannot copy "${path}" into sealed memory`)
+}

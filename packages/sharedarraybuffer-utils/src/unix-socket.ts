@@ -1,0 +1,243 @@
+import { closeSync } from 'node:fs'
+import { fromNative, type NativeSocket, requireAddon } from './addon.ts'
+import { SharedMemoryError } from './errors.ts'
+
+/** Who is at the other end of a connection, as the kernel knows it (SO_PEERCRED). */
+export interface PeerCredentials {
+  readonly pid: number
+  readonly uid: number
+  readonly gid: number
+}
+
+/** What a connection calls; each at most once more after `close()` was called from inside it. */
+export interface UnixStreamHandlers {
+  /** Bytes as they come, and the descriptors that came with them, which are the receiver's to close. */
+  readonly onData: (bytes: Buffer, descriptors: readonly number[]) => void
+  /** The other end closed (no error), or the connection broke. Called once, unless `close()` came first. */
+  readonly onEnd: (error: SharedMemoryError | null) => void
+}
+
+/** Bytes that one receive call takes. */
+const RECEIVE_BYTES = 64 * 1024
+
+/** Receive calls before other events get their turn, so that a flooding peer cannot starve the process. */
+const RECEIVES_A_TURN = 16
+
+/** The kernel's limit for one message, SCM_MAX_FD. */
+const MAX_DESCRIPTORS_A_SEND = 253
+
+/** Longest path of a unix socket on Linux, in bytes: sun_path less its terminating zero. */
+const MAX_PATH_BYTES = 107
+
+interface Outgoing {
+  readonly bytes: Uint8Array
+  sent: number
+  readonly descriptors: readonly number[]
+  descriptorsSent: number
+  readonly onSent: () => void
+}
+
+/**
+ * A connected unix stream socket that carries descriptors (SCM_RIGHTS) beside bytes, which node's own sockets drop.
+ * Received descriptors are close-on-exec.
+ */
+export class UnixStream {
+  readonly peer: PeerCredentials
+  readonly #socket: NativeSocket
+  readonly #scratch = Buffer.allocUnsafe(RECEIVE_BYTES)
+  readonly #outgoing: Outgoing[] = []
+  #handlers: UnixStreamHandlers | null = null
+  #pendingBytes = 0
+  #closed = false
+
+  /** Takes over the descriptor of a connected socket. */
+  constructor(descriptor: number) {
+    this.#socket = new (requireAddon().UnixSocket)(descriptor, (readable, writable) =>
+      this.#onReady(readable, writable),
+    )
+    this.peer = this.#socket.peer()
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /** Bytes that were written and have not gone out yet; a peer that never reads makes them grow. */
+  get pendingBytes(): number {
+    return this.#pendingBytes
+  }
+
+  /** Begins to deliver what comes in. */
+  start(handlers: UnixStreamHandlers): void {
+    this.#handlers = handlers
+    this.#socket.watch(true, this.#outgoing.length > 0)
+  }
+
+  /**
+   * Sends bytes, and descriptors with them: as many at a time as the kernel takes, each batch with a byte of its own.
+   * @param bytes at least one for each 253 descriptors
+   * @param onSent called when all has gone out, and when it never will: the descriptors may be closed then
+   */
+  write(bytes: Uint8Array, descriptors: readonly number[] = [], onSent: () => void = () => {}): void {
+    if (this.#closed) {
+      onSent()
+      return
+    }
+    this.#outgoing.push({ bytes, sent: 0, descriptors, descriptorsSent: 0, onSent })
+    this.#pendingBytes += bytes.byteLength
+    if (this.#outgoing.length === 1) this.#flush()
+  }
+
+  /** Whether this connection keeps the process alive. @default yes */
+  setReferenced(referenced: boolean): void {
+    this.#socket.setReferenced(referenced)
+  }
+
+  /** Closes at once; what has not gone out is dropped. Idempotent. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#socket.close()
+    for (const { onSent } of this.#outgoing.splice(0)) onSent()
+    this.#pendingBytes = 0
+  }
+
+  #onReady(readable: boolean, writable: boolean): void {
+    if (writable && !this.#closed) this.#flush()
+    for (let turn = 0; readable && !this.#closed && turn < RECEIVES_A_TURN; turn++) {
+      let received: ReturnType<NativeSocket['receive']>
+      try {
+        received = this.#socket.receive(this.#scratch)
+      } catch (error) {
+        this.#end(error)
+        return
+      }
+      if (received === null) return
+      if (received.byteLength === 0) {
+        closeDescriptors(received.descriptors)
+        this.#end(null)
+        return
+      }
+      this.#handlers?.onData(Buffer.from(this.#scratch.subarray(0, received.byteLength)), received.descriptors)
+    }
+  }
+
+  #flush(): void {
+    try {
+      for (let next = this.#outgoing[0]; next !== undefined && !this.#closed; next = this.#outgoing[0]) {
+        const left = next.descriptors.length - next.descriptorsSent
+        const batch = next.descriptors.slice(next.descriptorsSent, next.descriptorsSent + MAX_DESCRIPTORS_A_SEND)
+        // All but the last batch go with a single byte each, so that every batch has a byte to go with.
+        const end = left > MAX_DESCRIPTORS_A_SEND ? next.sent + 1 : next.bytes.byteLength
+        const sent = this.#socket.send(next.bytes.subarray(next.sent, end), batch)
+        if (sent === 0) break
+        next.sent += sent
+        next.descriptorsSent += batch.length
+        this.#pendingBytes -= sent
+        if (next.sent < next.bytes.byteLength) continue
+        this.#outgoing.shift()
+        next.onSent()
+      }
+      if (!this.#closed) this.#socket.watch(this.#handlers !== null, this.#outgoing.length > 0)
+    } catch (error) {
+      // Not from inside write(): its caller is not prepared for onEnd.
+      setImmediate(() => this.#end(error))
+    }
+  }
+
+  #end(error: unknown): void {
+    if (this.#closed) return
+    this.close()
+    const failure = error === null ? null : fromNative(error, 'SOCKET_FAILED', 'Connection broke')
+    this.#handlers?.onEnd(failure as SharedMemoryError | null)
+  }
+}
+
+/** A listening unix socket. */
+export class UnixListener {
+  readonly #socket: NativeSocket
+
+  /**
+   * Takes over the descriptor of a listening socket.
+   * @param onConnection gets each new connection
+   * @param onError gets failures to accept, such as too many open files; the listener goes on
+   */
+  constructor(descriptor: number, onConnection: (stream: UnixStream) => void, onError: (error: Error) => void) {
+    const accept = (): void => {
+      for (let turn = 0; turn < RECEIVES_A_TURN; turn++) {
+        try {
+          const accepted = this.#socket.accept()
+          if (accepted < 0) return
+          onConnection(new UnixStream(accepted))
+        } catch (error) {
+          onError(fromNative(error, 'SOCKET_FAILED', 'Cannot accept a connection') as Error)
+          return
+        }
+      }
+    }
+    this.#socket = new (requireAddon().UnixSocket)(descriptor, accept)
+    this.#socket.watch(true, false)
+  }
+
+  setReferenced(referenced: boolean): void {
+    this.#socket.setReferenced(referenced)
+  }
+
+  /** Stops listening; connections stay. Idempotent. */
+  close(): void {
+    this.#socket.close()
+  }
+}
+
+/**
+ * Binds a unix socket and listens.
+ * @param mode of the socket's file, less the umask
+ * @returns its descriptor
+ * @throws SharedMemoryError SOCKET_FAILED with the system's error, such as EADDRINUSE or ENAMETOOLONG
+ */
+export function listenUnix(path: string, mode = 0o600, backlog = 128): number {
+  return socketCall(path, `Cannot listen on "${path}"`, () => requireAddon().listenUnix(path, mode, backlog))
+}
+
+/**
+ * Connects to a unix socket.
+ * @throws SharedMemoryError SOCKET_FAILED with the system's error: ENOENT, ECONNREFUSED (nobody listens), EACCES, EAGAIN
+ * (the listener's queue is full)
+ */
+export function connectUnix(path: string): UnixStream {
+  return new UnixStream(socketCall(path, `Cannot connect to "${path}"`, () => requireAddon().connectUnix(path)))
+}
+
+/** Sends one datagram, as systemd's notification protocol asks; a path that begins with `@` is an abstract address. */
+export function sendDatagram(path: string, text: string): void {
+  socketCall(path, `Cannot notify "${path}"`, () => requireAddon().sendDatagram(path, text))
+}
+
+/**
+ * Takes the lock of a file, which is made if it is missing. It ends when the descriptor is closed or the process dies.
+ * @returns the descriptor, or null when another process holds the lock
+ */
+export function lockFile(path: string): number | null {
+  try {
+    const descriptor = requireAddon().lockFile(path)
+    return descriptor < 0 ? null : descriptor
+  } catch (error) {
+    throw fromNative(error, 'SOCKET_FAILED', `Cannot lock "${path}"`)
+  }
+}
+
+export function closeDescriptors(descriptors: readonly number[]): void {
+  for (const descriptor of descriptors) closeSync(descriptor)
+}
+
+function socketCall<Result>(path: string, what: string, call: () => Result): Result {
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) {
+    const message = `${what}: the path has ${Buffer.byteLength(path)} bytes; a unix socket's has at most ${MAX_PATH_BYTES}`
+    throw new SharedMemoryError('SOCKET_FAILED', message, { path, errnoName: 'ENAMETOOLONG' })
+  }
+  try {
+    return call()
+  } catch (error) {
+    throw fromNative(error, 'SOCKET_FAILED', what)
+  }
+}
