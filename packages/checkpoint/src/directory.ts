@@ -1,0 +1,239 @@
+import { createHash } from 'node:crypto'
+import { DTYPE_NAMES, type Dtype } from '@onecopy/safetensors'
+import type { PartTable } from '@onecopy/sharedarraybuffer-utils'
+import { hashName, LAYOUT } from './directory-layout.ts'
+import { CheckpointError } from './errors.ts'
+
+const LONE_SURROGATE = /\p{Surrogate}/u
+
+const { header: HEADER, record: RECORD, shard: SHARD } = LAYOUT
+
+/** Where one tensor is, as the directory tells it. */
+export interface TensorEntry {
+  readonly shard: number
+  readonly dtype: Dtype
+  readonly shape: readonly number[]
+  readonly begin: number // first byte in the shard file
+  readonly end: number // exclusive
+}
+
+/** One shard of a checkpoint. */
+export interface ShardInfo {
+  readonly name: string
+  /** Where the file was when the checkpoint was opened. */
+  readonly path: string
+  readonly byteLength: number // of the whole file
+  readonly dataOffset: number // first byte behind the header
+  readonly tensorCount: number
+  /** Which state of the file it was; both 0 where that is not known. */
+  readonly inode: bigint
+  readonly modifiedNs: bigint // since the epoch
+  /** The shard's `__metadata__`, or null when it has none. */
+  readonly metadata: ReadonlyMap<string, string> | null
+}
+
+/**
+ * Reads the table that `buildDirectory` laid out. Making one decodes nothing, so a further thread or process pays
+ * nothing for the tensors that it does not ask for.
+ */
+export class Directory {
+  readonly buffer: SharedArrayBuffer
+  readonly tensorCount: number
+  readonly shardCount: number
+  /** Sum of all tensors' bytes. */
+  readonly tensorBytes: number
+  readonly #namesOffset: number
+  readonly #words: Uint32Array
+  readonly #bytes: Buffer
+  readonly #shapes: Float64Array
+  readonly #slotsAt: number // in words, like every #…At
+  readonly #slotMask: number
+  readonly #recordsAt: number
+  readonly #shardsAt: number
+  #names: readonly string[] | undefined
+  #shards: readonly ShardInfo[] | undefined
+  #fingerprint: string | undefined
+  #scratch = Buffer.alloc(256)
+
+  /** @throws CheckpointError DIRECTORY_INVALID when the memory is not a directory of this version */
+  constructor(buffer: SharedArrayBuffer) {
+    const table = new DataView(buffer)
+    const fits = buffer.byteLength >= HEADER.byteLength && buffer.byteLength % 4 === 0
+    if (!fits || table.getBigUint64(HEADER.magic, true) !== LAYOUT.magic) {
+      throw new CheckpointError('DIRECTORY_INVALID', `Memory of ${buffer.byteLength} bytes is not a onecopy directory`)
+    }
+    const version = table.getUint32(HEADER.version, true)
+    if (version !== LAYOUT.version) {
+      const message = `Directory has version ${version}; this onecopy reads version ${LAYOUT.version}`
+      throw new CheckpointError('DIRECTORY_INVALID', message)
+    }
+    if (!isConsistent(table)) {
+      const message = `Directory of ${buffer.byteLength} bytes is cut off, or its sections do not follow each other`
+      throw new CheckpointError('DIRECTORY_INVALID', message)
+    }
+    this.buffer = buffer
+    this.#words = new Uint32Array(buffer)
+    this.#bytes = Buffer.from(buffer)
+    this.tensorCount = this.#u32(HEADER.tensorCount)
+    this.shardCount = this.#u32(HEADER.shardCount)
+    this.tensorBytes = this.#u64(HEADER.tensorBytes)
+    this.#namesOffset = this.#u64(HEADER.namesOffset)
+    const shapes = this.#u64(HEADER.shapesOffset)
+    const slots = this.#u64(HEADER.slotsOffset)
+    this.#shapes = new Float64Array(buffer, shapes, (slots - shapes) / LAYOUT.dimension.byteLength)
+    this.#slotsAt = slots / 4
+    this.#slotMask = this.#u32(HEADER.slotCount) - 1
+    this.#recordsAt = this.#u64(HEADER.recordsOffset) / 4
+    this.#shardsAt = this.#u64(HEADER.shardsOffset) / 4
+  }
+
+  /** Names of all tensors in file order: by shard, then by first byte. */
+  get names(): readonly string[] {
+    this.#names ??= Object.freeze(Array.from({ length: this.tensorCount }, (_, record) => this.nameOf(record)))
+    return this.#names
+  }
+
+  get shards(): readonly ShardInfo[] {
+    this.#shards ??= this.#readShards()
+    return this.#shards
+  }
+
+  /** The number of the record with this name, or -1. */
+  find(name: string): number {
+    // Text that is not Unicode would be encoded as U+FFFD and could match a name that really has one.
+    if (LONE_SURROGATE.test(name)) return -1
+    if (this.#scratch.byteLength < name.length * 3) this.#scratch = Buffer.alloc(name.length * 3)
+    const length = this.#scratch.write(name, 'utf8')
+    const hash = hashName(this.#scratch, 0, length)
+    for (let slot = hash & this.#slotMask; ; slot = (slot + 1) & this.#slotMask) {
+      const record = this.#words[this.#slotsAt + slot]! - 1
+      if (record < 0) return -1
+      const at = this.#recordAt(record)
+      if (this.#words[at + RECORD.nameHash / 4] !== hash || this.#words[at + RECORD.nameLength / 4] !== length) continue
+      const offset = this.#namesOffset + this.#words[at + RECORD.nameOffset / 4]!
+      if (this.#scratch.compare(this.#bytes, offset, offset + length, 0, length) === 0) return record
+    }
+  }
+
+  nameOf(record: number): string {
+    const at = this.#recordAt(record)
+    return this.#text(this.#words[at + RECORD.nameOffset / 4]!, this.#words[at + RECORD.nameLength / 4]!)
+  }
+
+  entry(record: number): TensorEntry {
+    const at = this.#recordAt(record)
+    const begin = this.#u64At(at + RECORD.begin / 4)
+    const shapeOffset = this.#words[at + RECORD.shapeOffset / 4]!
+    const rank = this.#words[at + RECORD.rank / 4]!
+    return {
+      shard: this.#words[at + RECORD.shard / 4]!,
+      dtype: DTYPE_NAMES[this.#words[at + RECORD.dtype / 4]!]!,
+      shape: Object.freeze(Array.from(this.#shapes.subarray(shapeOffset, shapeOffset + rank))),
+      begin,
+      end: begin + this.#u64At(at + RECORD.length / 4),
+    }
+  }
+
+  /** sha256 of the directory, in hex. */
+  get fingerprint(): string {
+    this.#fingerprint ??= createHash('sha256').update(this.#bytes).digest('hex')
+    return this.#fingerprint
+  }
+
+  /**
+   * Sees to it that shards which came from elsewhere are those of this directory.
+   * @throws CheckpointError DIRECTORY_INVALID
+   */
+  assertDescribes(byteLengths: readonly number[]): void {
+    const expected = this.shards.map(({ byteLength }) => byteLength)
+    if (expected.length === byteLengths.length && expected.every((length, at) => length === byteLengths[at])) return
+    const message = `Directory describes shards of ${expected.join(', ')} bytes; those given have ${byteLengths.join(', ')}`
+    throw new CheckpointError('DIRECTORY_INVALID', message)
+  }
+
+  /** Where the names of a shard's tensors stand, for the report of a stray write. */
+  partTable(shard: number): PartTable {
+    const at = this.#shardsAt + (shard * SHARD.byteLength) / 4
+    return {
+      buffer: this.buffer,
+      recordsOffset: this.#u64(HEADER.recordsOffset) + this.#words[at + SHARD.firstRecord / 4]! * RECORD.byteLength,
+      stride: RECORD.byteLength,
+      count: this.#words[at + SHARD.recordCount / 4]!,
+      beginField: RECORD.begin,
+      lengthField: RECORD.length,
+      nameOffsetField: RECORD.nameOffset,
+      nameLengthField: RECORD.nameLength,
+      namesOffset: this.#namesOffset,
+    }
+  }
+
+  #readShards(): readonly ShardInfo[] {
+    const from = this.#u64(HEADER.metadataOffset)
+    const json = this.#bytes.toString('utf8', from, from + this.#u64(HEADER.metadataLength))
+    const metadata = JSON.parse(json) as ([string, string][] | null)[]
+    return Object.freeze(
+      Array.from({ length: this.shardCount }, (_, shard) => {
+        const at = this.#shardsAt + (shard * SHARD.byteLength) / 4
+        const entries = metadata[shard] ?? null
+        return Object.freeze({
+          name: this.#text(this.#words[at + SHARD.nameOffset / 4]!, this.#words[at + SHARD.nameLength / 4]!),
+          path: this.#text(this.#words[at + SHARD.pathOffset / 4]!, this.#words[at + SHARD.pathLength / 4]!),
+          byteLength: this.#u64At(at + SHARD.fileLength / 4),
+          dataOffset: this.#u64At(at + SHARD.dataOffset / 4),
+          tensorCount: this.#words[at + SHARD.recordCount / 4]!,
+          inode: this.#bigAt(at + SHARD.inode / 4),
+          modifiedNs: this.#bigAt(at + SHARD.modifiedNs / 4),
+          metadata: entries === null ? null : new Map(entries),
+        })
+      }),
+    )
+  }
+
+  #recordAt(record: number): number {
+    return this.#recordsAt + (record * RECORD.byteLength) / 4
+  }
+
+  #text(offset: number, length: number): string {
+    const begin = this.#namesOffset + offset
+    return this.#bytes.toString('utf8', begin, begin + length)
+  }
+
+  #u32(byteOffset: number): number {
+    return this.#words[byteOffset / 4]!
+  }
+
+  #u64(byteOffset: number): number {
+    return this.#u64At(byteOffset / 4)
+  }
+
+  #bigAt(word: number): bigint {
+    return BigInt(this.#words[word]!) | (BigInt(this.#words[word + 1]!) << 32n)
+  }
+
+  #u64At(word: number): number {
+    return this.#words[word]! + this.#words[word + 1]! * 2 ** 32
+  }
+}
+
+/** Whether the sections stand in their order, have their sizes, and end within the memory. */
+function isConsistent(table: DataView): boolean {
+  const u64 = (at: number): number => Number(table.getBigUint64(at, true))
+  const u32 = (at: number): number => table.getUint32(at, true)
+  const slotCount = u32(HEADER.slotCount)
+  const records = u64(HEADER.recordsOffset)
+  const slots = u64(HEADER.slotsOffset)
+  const shards = u64(HEADER.shardsOffset)
+  const metadata = u64(HEADER.metadataOffset)
+  const sizes: readonly (readonly [begin: number, size: number, limit: number])[] = [
+    [records, u32(HEADER.tensorCount) * RECORD.byteLength, u64(HEADER.shapesOffset)],
+    [u64(HEADER.shapesOffset), 0, slots],
+    [slots, slotCount * LAYOUT.slot.byteLength, shards],
+    [shards, u32(HEADER.shardCount) * SHARD.byteLength, u64(HEADER.namesOffset)],
+    [u64(HEADER.namesOffset), u64(HEADER.namesLength), metadata],
+    [metadata, u64(HEADER.metadataLength), u64(HEADER.totalLength)],
+  ]
+  const ordered = sizes.every(([begin, size, limit]) => begin % 8 === 0 && begin + size <= limit)
+  // A full table of slots would make a search for a name that is not there endless.
+  const searchable = u32(HEADER.tensorCount) < slotCount && (slotCount & (slotCount - 1)) === 0
+  return ordered && searchable && records >= HEADER.byteLength && u64(HEADER.totalLength) <= table.byteLength
+}

@@ -1,0 +1,61 @@
+/** Every code that `CheckpointError` can carry; each has its entry in `docs/errors.md`. */
+export type CheckpointErrorCode =
+  | 'SOURCE_INVALID'
+  | 'SOURCE_NOT_FOUND'
+  | 'SOURCE_AMBIGUOUS'
+  | 'HUB_NOT_CACHED'
+  | 'INDEX_UNREADABLE'
+  | 'SHARD_NOT_FOUND'
+  | 'SHARD_UNREADABLE'
+  | 'SHARD_FOREIGN'
+  | 'TENSOR_IN_NO_SHARD'
+  | 'TENSOR_IN_OTHER_SHARD'
+  | 'TENSOR_IN_TWO_SHARDS'
+  | 'TENSOR_NOT_IN_INDEX'
+  | 'TENSOR_NOT_FOUND'
+  | 'TENSOR_NOT_CONVERTIBLE'
+  | 'TENSOR_TOO_LARGE'
+  | 'CHECKPOINT_CHANGED'
+  | 'CHECKPOINT_CLOSED'
+  | 'CHECKPOINT_TOO_LARGE'
+  | 'DIRECTORY_INVALID'
+  | 'SAVE_INVALID'
+  | 'SAVE_FAILED'
+
+/** Facts that an error carries beside its message; a key is present only where it is known. */
+export interface CheckpointErrorFields {
+  /** The file concerned. */
+  readonly path?: string
+  /** The tensor concerned. */
+  readonly tensor?: string
+  /** Names or files that the caller may have meant, best first. */
+  readonly candidates?: readonly string[]
+  readonly cause?: unknown
+}
+
+/** A checkpoint that cannot be found, opened, read or saved. Match on `code`: classes do not survive threads. */
+export class CheckpointError extends Error {
+  override readonly name = 'CheckpointError'
+  readonly code: CheckpointErrorCode
+  readonly path: string | undefined
+  readonly tensor: string | undefined
+  readonly candidates: readonly string[] | undefined
+
+  constructor(code: CheckpointErrorCode, message: string, fields: CheckpointErrorFields = {}) {
+    super(message, fields.cause === undefined ? undefined : { cause: fields.cause })
+    this.code = code
+    this.path = fields.path
+    this.tensor = fields.tensor
+    this.candidates = fields.candidates
+  }
+}
+
+/** The text of whatever was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** The system's code of an error, such as ENOENT, or undefined. */
+export function systemCode(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | null)?.code
+}

@@ -1,0 +1,88 @@
+import {
+  addonFailure,
+  adoptFileMapping,
+  capabilities,
+  copyToHeap,
+  type FileMapping,
+  type FileMappingShare,
+  HeapCopy,
+  type HeapCopyShare,
+  mapDescriptor,
+  sealFile,
+} from '@onecopy/sharedarraybuffer-utils'
+import { assertShardsUnchanged, type OpenShard } from './read-headers.ts'
+import type { Progress } from './residency.ts'
+
+/** What a checkpoint's bytes are: the page cache, sealed memory, or this process's own. */
+export type Backing = 'file' | 'sealed' | 'heap'
+
+/** A shard's memory: mapped, or copied where there is no mapping. */
+export type ShardMemory = FileMapping | HeapCopy
+
+/** How a shard's memory travels to another thread. */
+export type ShardMemoryShare = FileMappingShare | HeapCopyShare
+
+/** Options of `takeMemory`. */
+export interface MemoryOptions {
+  readonly backing?: Backing
+  readonly onProgress?: (progress: Progress) => void
+  readonly signal?: AbortSignal
+}
+
+/**
+ * Maps, seals or reads every shard, or none.
+ * @throws CheckpointError CHECKPOINT_CHANGED when a file was written to meanwhile; SharedMemoryError
+ */
+export async function takeMemory(shards: readonly OpenShard[], options: MemoryOptions): Promise<ShardMemory[]> {
+  const { onProgress, signal } = options
+  const memory: ShardMemory[] = []
+  const backing = chooseBacking(options.backing)
+  // Heap backing leaves the headers out; sealed memory is the file, byte for byte.
+  const readBytes = ({ byteLength, dataOffset }: OpenShard): number =>
+    backing === 'heap' ? byteLength - dataOffset : byteLength
+  const totalBytes = shards.reduce((sum, shard) => sum + readBytes(shard), 0)
+  let before = 0
+  const hooks = {
+    onProgress: (doneBytes: number) => onProgress?.({ doneBytes: before + doneBytes, totalBytes }),
+    ...(signal && { signal }),
+  }
+  try {
+    for (const shard of shards) {
+      const { descriptor, path, byteLength } = shard
+      if (backing === 'file') memory.push(mapDescriptor(descriptor, path, { expectedByteLength: byteLength }))
+      else if (backing === 'sealed') memory.push(await sealFile(descriptor, path, byteLength, hooks))
+      else memory.push(await copyToHeap(descriptor, path, byteLength, partsOf(shard), hooks))
+      before += readBytes(shard)
+    }
+    assertShardsUnchanged(shards)
+    return memory
+  } catch (error) {
+    for (const shard of memory) shard.close()
+    throw error
+  }
+}
+
+/** The same memory in another thread of the process. */
+export function adoptMemory(share: ShardMemoryShare): ShardMemory {
+  return share.backing === 'heap' ? new HeapCopy(share.path, share.byteLength, share.parts) : adoptFileMapping(share)
+}
+
+let warned = false
+
+function chooseBacking(asked: Backing | undefined): Backing {
+  if (asked !== undefined) return asked
+  const best = capabilities().backings[0]!
+  if (best === 'heap' && !warned) {
+    warned = true
+    const message = `Checkpoints are read into this process's own memory: ${addonFailure}`
+    process.emitWarning(message, { code: 'ONECOPY_HEAP' })
+  }
+  return best
+}
+
+function partsOf({ header, dataOffset }: OpenShard): { begin: number; end: number }[] {
+  return [...header.tensors.values()].map(({ dataOffsets: [begin, end] }) => ({
+    begin: dataOffset + begin,
+    end: dataOffset + end,
+  }))
+}
