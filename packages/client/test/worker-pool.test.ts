@@ -1,0 +1,162 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Checkpoint, openCheckpoint, saveCheckpoint } from '@onecopy/checkpoint'
+import { createWorkerPool, type WorkerPool, type WorkerPoolOptions } from '@onecopy/client'
+import { mappingCount } from '@onecopy/sharedarraybuffer-utils'
+import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from 'vitest'
+
+const filename = new URL('./tasks/tensors.mjs', import.meta.url)
+const values = Float32Array.from({ length: 3000 }, (_, i) => i / 7)
+
+describe.each(['file', 'heap'] as const)('a pool on %s backing', (backing) => {
+  let folder: string
+  let checkpoint: Checkpoint
+  const pools: WorkerPool[] = []
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'onecopy-pool-'))
+    const tensors = [
+      { name: 'a', dtype: 'F32', shape: [3000], data: values },
+      { name: 'b', dtype: 'U8', shape: [5], data: Uint8Array.of(9, 8, 7, 6, 5) },
+    ] as const
+    await saveCheckpoint(folder, tensors, { maxShardBytes: 6000 })
+    checkpoint = await openCheckpoint(folder, { backing })
+  })
+
+  afterEach(async () => {
+    await Promise.all(pools.splice(0).map((pool) => pool.destroy()))
+    checkpoint.close()
+    await rm(folder, { recursive: true })
+  })
+
+  async function start<Task = unknown, Result = unknown>(options: Partial<WorkerPoolOptions> = {}) {
+    const pool = await createWorkerPool<Task, Result>({ checkpoint, filename, maxThreads: 2, ...options })
+    pools.push(pool as WorkerPool)
+    return pool
+  }
+
+  it('run() reads the same bytes in every thread', async () => {
+    const pool = await start<string, string>({ minThreads: 2 })
+    const hashes = await Promise.all(Array.from({ length: 8 }, () => pool.run('a')))
+    const expected = createHash('sha256').update(values).digest('hex')
+    expect(new Set(hashes)).toEqual(new Set([expected]))
+    expect(await pool.run('b')).toBe(
+      createHash('sha256')
+        .update(Uint8Array.of(9, 8, 7, 6, 5))
+        .digest('hex'),
+    )
+  })
+
+  it('weights() is ready before the first task, beside the workerData of the user', async () => {
+    const pool = await start({ workerData: { user: { answer: 42 } } })
+    const seen = await pool.run(null, { name: 'describe' })
+    expect(seen).toMatchObject({ readyBeforeTheFirstTask: 2, userData: { answer: 42 } })
+  })
+
+  it('run() passes the error of a task on, and one of the checkpoint with its code and candidates', async () => {
+    const pool = await start()
+    await expect(pool.run('no such luck', { name: 'fail' })).rejects.toThrow(new RangeError('no such luck'))
+    await expect(pool.run('aa', { name: 'missing' })).rejects.toThrow(/has no tensor "aa"; nearest: "a"/)
+  })
+
+  it('a thread that replaces a crashed one gets the weights too', async () => {
+    const pool = await start({ maxThreads: 1 })
+    const before = (await pool.run(null, { name: 'describe' })) as { threadId: number }
+    await expect(pool.run(null, { name: 'crash' })).rejects.toThrow()
+    const after = (await pool.run(null, { name: 'describe' })) as { threadId: number; readyBeforeTheFirstTask: number }
+    expect(after.threadId).not.toBe(before.threadId)
+    expect(after.readyBeforeTheFirstTask).toBe(2)
+    expect(await pool.run('a', { name: 'firstElement' })).toBe(0)
+  })
+
+  it('a signal that aborts rejects its task and leaves the others', async () => {
+    const pool = await start()
+    const controller = new AbortController()
+    const waiting = pool.run(null, { name: 'wait', signal: controller.signal })
+    setImmediate(() => controller.abort())
+    await expect(waiting).rejects.toThrow(/aborted/)
+    expect(await pool.run('b', { name: 'firstElement' })).toBe(9)
+  })
+
+  it('events of piscina arrive at the pool', async () => {
+    const pool = await start({ minThreads: 1, maxThreads: 1 })
+    const created = once(pool, 'workerCreate')
+    const message = once(pool, 'message')
+    await pool.run('hello', { name: 'speak' })
+    expect(await message).toEqual(['hello'])
+    const [worker] = (await created) as [{ id: number }]
+    const destroyed = once(pool, 'workerDestroy')
+    await pool.destroy()
+    expect(await destroyed).toMatchObject([{ id: worker.id }])
+  })
+
+  it('data that a task returns is the same memory, not a copy', async () => {
+    const pool = await start()
+    const data = (await pool.run('a', { name: 'postTensor' })) as Float32Array
+    expect(data.buffer).toBeInstanceOf(SharedArrayBuffer)
+    expect(data).toEqual(checkpoint.tensor('a').data)
+    // A page of a mapping that a second buffer shows is the same page; heap parts are the same SharedArrayBuffer.
+    expect(data.byteOffset).toBe(0)
+  })
+
+  it('close() of the checkpoint leaves the pool at work, also for threads that start afterwards', async () => {
+    const pool = await start({ minThreads: 0, idleTimeout: 0 })
+    checkpoint.close()
+    expect(await pool.run('a', { name: 'firstElement' })).toBe(0)
+    expect(pool.checkpoint.closed).toBe(false)
+  })
+
+  it('destroy() rejects further tasks, closes the hold on the checkpoint, and may be called twice', async () => {
+    const pool = await start()
+    await pool.run('a')
+    await pool.destroy()
+    await pool.destroy()
+    expect(pool.checkpoint.closed).toBe(true)
+    expect(checkpoint.closed).toBe(false)
+    await expect(pool.run('a')).rejects.toMatchObject({ code: 'POOL_DESTROYED' })
+  })
+
+  it('close() lets waiting tasks end first', async () => {
+    const pool = await start<string, string>({ maxThreads: 1 })
+    const tasks = [pool.run('a'), pool.run('b'), pool.run('a')]
+    await pool.close()
+    expect((await Promise.all(tasks)).every((hash) => hash.length === 64)).toBe(true)
+    expect(pool.checkpoint.closed).toBe(true)
+  })
+
+  it('threads and pools that come and go leave no mapping behind', async () => {
+    const before = mappingCount()
+    for (let round = 0; round < 10; round++) {
+      const pool = await start({ minThreads: 2 })
+      await pool.run('a')
+      await pool.destroy()
+    }
+    expect(mappingCount()).toBe(before)
+  })
+})
+
+describe('createWorkerPool()', () => {
+  it('refuses a checkpoint that was closed', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'onecopy-pool-'))
+    await saveCheckpoint(folder, [{ name: 'a', dtype: 'U8', shape: [1], data: Uint8Array.of(1) }])
+    const checkpoint = await openCheckpoint(folder)
+    const workerData = [1] as unknown as Record<string, unknown>
+    await expect(createWorkerPool({ checkpoint, filename, workerData })).rejects.toThrow(
+      /workerData must be a plain object/,
+    )
+    const before = mappingCount()
+    await expect(createWorkerPool({ checkpoint, filename, maxThreads: -1 })).rejects.toThrow(/maxThreads/)
+    expect(mappingCount()).toBe(before)
+    checkpoint.close()
+    await expect(createWorkerPool({ checkpoint, filename })).rejects.toMatchObject({ code: 'CHECKPOINT_CLOSED' })
+    await rm(folder, { recursive: true })
+  })
+
+  it('gives run() the types of task and result', () => {
+    expectTypeOf<WorkerPool<{ prompt: string }, number[]>['run']>().parameter(0).toEqualTypeOf<{ prompt: string }>()
+    expectTypeOf<WorkerPool<{ prompt: string }, number[]>['run']>().returns.resolves.toEqualTypeOf<number[]>()
+  })
+})
