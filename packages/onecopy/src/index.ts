@@ -1,1 +1,53 @@
-export {}
+export type {
+  BytesOf,
+  CheckpointErrorCode,
+  CheckpointErrorFields,
+  CheckpointShare,
+  CheckpointSource,
+  LocateOptions,
+  OpenOptions,
+  PrefetchOptions,
+  Progress,
+  ReadonlyTypedArray,
+  Residency,
+  ResidencyPolicy,
+  SavedCheckpoint,
+  SaveOptions,
+  ShardInfo,
+  TensorToSave,
+} from '@onecopy/checkpoint'
+export { Checkpoint, CheckpointError, openCheckpoint, saveCheckpoint, TensorView } from '@onecopy/checkpoint'
+export type { ClientErrorCode, WorkerPoolOptions } from '@onecopy/client'
+export { ClientError, createWorkerPool, WorkerPool } from '@onecopy/client'
+export type {
+  Dtype,
+  Header,
+  MetadataInput,
+  SafetensorsErrorCode,
+  SafetensorsErrorFields,
+  SelectedTensor,
+  Selection,
+  SerializedHeader,
+  ShardIndex,
+  SliceRange,
+  TensorData,
+  TensorInfo,
+  TensorSpec,
+} from '@onecopy/safetensors'
+export {
+  DTYPES,
+  parseHeader,
+  parseSafetensors,
+  parseShardIndex,
+  readHeaderLength,
+  SafetensorsError,
+  serialize,
+  serializeHeader,
+} from '@onecopy/safetensors'
+export type {
+  Capabilities,
+  ProcessMemory,
+  SharedMemoryErrorCode,
+  SharedMemoryErrorFields,
+} from '@onecopy/sharedarraybuffer-utils'
+export { capabilities, processMemory, SharedMemoryError } from '@onecopy/sharedarraybuffer-utils'

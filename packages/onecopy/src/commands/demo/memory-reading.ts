@@ -1,0 +1,22 @@
+import { processMemory } from '@onecopy/sharedarraybuffer-utils'
+import { errorCode } from '../../terminal/error-message.ts'
+
+/** What this process occupies in RAM at one moment. */
+export interface MemoryReading {
+  readonly rssBytes: number
+  /** Shared pages divided among the processes that have them; null where the system does not tell. */
+  readonly pssBytes: number | null
+  /** Pages that belong to no file: heaps, stacks and private copies; null where the system does not tell. */
+  readonly anonymousBytes: number | null
+}
+
+/** Reads it now. */
+export function readMemory(): MemoryReading {
+  try {
+    const { rssBytes, pssBytes, anonymousBytes } = processMemory()
+    return { rssBytes, pssBytes, anonymousBytes }
+  } catch (error) {
+    if (errorCode(error) !== 'PROCESS_MEMORY_UNREADABLE') throw error
+    return { rssBytes: process.memoryUsage.rss(), pssBytes: null, anonymousBytes: null }
+  }
+}

@@ -1,0 +1,136 @@
+import { type Checkpoint, openCheckpoint } from '@onecopy/checkpoint'
+import { errorCode } from '../terminal/error-message.ts'
+import { printable } from '../terminal/printable.ts'
+import { ProgressBar } from '../terminal/progress-bar.ts'
+import { styleOf } from '../terminal/style.ts'
+import { factLines } from '../terminal/table.ts'
+import { displayName, printableJson } from '../terminal/text.ts'
+import { formatBytes, formatCount, formatMs, formatRate } from '../terminal/units.ts'
+import { type CheckpointSummary, readIndexOf, summarize } from './checkpoint-summary.ts'
+import { hashTensors, type TensorHash } from './deep-read.ts'
+import { advisoryNotes } from './verify-notes.ts'
+import { CHECKS, type Check, checkOf } from './verify-stages.ts'
+
+/** The options of `onecopy verify`. */
+export interface VerifyOptions {
+  readonly json?: boolean
+  readonly deep?: boolean
+  readonly variant?: string
+  readonly prefer?: 'index' | 'single'
+}
+
+/** One check and what came of it; `ok` is null for a check that an earlier failure kept from running. */
+interface CheckResult {
+  readonly check: Check
+  readonly ok: boolean | null
+  readonly detail: string
+}
+
+interface VerifyResult {
+  readonly source: string
+  readonly ok: boolean
+  readonly checks: readonly CheckResult[]
+  readonly notes: readonly string[]
+  readonly error: { readonly code: string; readonly message: string } | null
+  /** The checksums of `--deep`, in file order. */
+  readonly tensors: readonly TensorHash[] | null
+}
+
+/** Fewer bytes than this say nothing about speed. */
+const MIN_RATED_BYTES = 2 ** 20
+
+/** Runs all checks on a checkpoint and prints what came of each; false when one failed. */
+export async function verify(source: string, options: VerifyOptions): Promise<boolean> {
+  const result = await check(source, options)
+  process.stdout.write(`${options.json ? printableJson(result) : reportLines(result).join('\n')}\n`)
+  return result.ok
+}
+
+async function check(source: string, { deep = false, variant, prefer }: VerifyOptions): Promise<VerifyResult> {
+  const wanted = CHECKS.filter((name) => deep || name !== 'bytes')
+  let passed: readonly CheckResult[] = []
+  let notes: readonly string[] = []
+  let checkpoint: Checkpoint | undefined
+  try {
+    checkpoint = await openCheckpoint(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
+    const summary = summarize(checkpoint)
+    const index = await readIndexOf(checkpoint)
+    passed = openedChecks(summary, index !== null)
+    notes = advisoryNotes(summary, index)
+    const read = deep ? await readEverything(checkpoint) : null
+    const checks = read === null ? passed : [...passed, read.result]
+    return { source: checkpoint.label, ok: true, checks, notes, error: null, tensors: read?.hashes ?? null }
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === null || !(error instanceof Error)) throw error
+    const failed = passed.length > 0 ? 'bytes' : checkOf(error)
+    const checks = wanted.map((name): CheckResult => {
+      if (name === failed) return { check: name, ok: false, detail: `${error.message} (${code})` }
+      const before = wanted.indexOf(name) < wanted.indexOf(failed)
+      const known = passed.find((result) => result.check === name)
+      return known ?? { check: name, ok: before ? true : null, detail: before ? 'no fault found' : 'not checked' }
+    })
+    const label = checkpoint?.label ?? source
+    return { source: label, ok: false, checks, notes, error: { code, message: error.message }, tensors: null }
+  } finally {
+    checkpoint?.close()
+  }
+}
+
+/** What an opened checkpoint has passed: everything is checked before anything is mapped. */
+function openedChecks(summary: CheckpointSummary, hasIndex: boolean): CheckResult[] {
+  const { shards, tensorCount, fileByteLength } = summary
+  const files = formatCount(shards.length, 'shard')
+  const agreement = hasIndex
+    ? `${formatCount(tensorCount, 'tensor')}: each in the shard that the index names, and none that it does not name`
+    : shards.length > 1
+      ? 'no index; no tensor is in two shards'
+      : 'a single file needs no index'
+  return [
+    { check: 'files', ok: true, detail: `${files}${hasIndex ? ' and a shard index' : ''}` },
+    {
+      check: 'headers',
+      ok: true,
+      detail: `${formatCount(tensorCount, 'tensor')}: dtypes, shapes and offsets fit; no gap, no overlap, no trailing byte`,
+    },
+    { check: 'index', ok: true, detail: agreement },
+    { check: 'mapping', ok: true, detail: `${formatBytes(fileByteLength)}; every file is as long as its header says` },
+  ]
+}
+
+async function readEverything(checkpoint: Checkpoint): Promise<{ result: CheckResult; hashes: readonly TensorHash[] }> {
+  const bar = new ProgressBar('reading', checkpoint.byteLength)
+  const started = performance.now()
+  try {
+    const hashes = await hashTensors(checkpoint, (doneBytes) => bar.update(doneBytes))
+    const ms = performance.now() - started
+    // The rate of a few kilobytes would be that of the calls around them.
+    const rate = checkpoint.byteLength < MIN_RATED_BYTES ? '' : ` (${formatRate(checkpoint.byteLength, ms)})`
+    const detail = `${formatBytes(checkpoint.byteLength)} read and hashed in ${formatMs(ms)}${rate}`
+    return { result: { check: 'bytes', ok: true, detail }, hashes }
+  } finally {
+    bar.end()
+  }
+}
+
+function reportLines({ source, ok, checks, notes, error, tensors }: VerifyResult): string[] {
+  const { bold, dim, good, bad } = styleOf(process.stdout)
+  const mark = (result: CheckResult): string => (result.ok === null ? dim('–') : result.ok ? good('✓') : bad('✗'))
+  const lines = factLines(checks.map(({ check, detail }) => [check, printable(detail)]))
+  const hashes = tensors?.map(({ name, sha256 }) => `${sha256}  ${displayName(name)}`) ?? []
+  return [
+    bold(printable(source)),
+    '',
+    ...lines.map((line, at) => `${mark(checks[at]!)} ${line}`),
+    ...notes.map((note) => `${dim('·')} ${printable(note)}`),
+    '',
+    ...(hashes.length === 0 ? [] : [dim('sha256 of each tensor'), ...hashes, '']),
+    ok
+      ? good('The checkpoint is sound.')
+      : bad(isAbsence(error) ? 'There is nothing to verify.' : 'The checkpoint is not sound.'),
+  ]
+}
+
+function isAbsence(error: VerifyResult['error']): boolean {
+  return error !== null && /^(SOURCE|HUB)_/.test(error.code)
+}

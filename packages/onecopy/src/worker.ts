@@ -1,0 +1,1 @@
+export { weights } from '@onecopy/client/worker'

@@ -1,0 +1,140 @@
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { onecopy, startOnecopy, temporaryFolder } from './run-onecopy.ts'
+import { saveTwoShards, writeNames } from './small-checkpoints.ts'
+
+const onLinux = process.platform === 'linux'
+
+describe('demo', () => {
+  test('generates a checkpoint, reads it in every thread, finds the same everywhere, and removes it', async () => {
+    const folder = temporaryFolder()
+    const { code, stdout, stderr } = await startOnecopy(['demo', '--size', '32MiB', '--threads', '3'], {
+      TMPDIR: folder,
+    }).outcome
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout).toMatch(/^checkpoint +generated in .*, in a temporary folder, now removed$/m)
+    expect(stdout).toMatch(/^opened in +[\d.]+ m?s: /m)
+    const rows = stdout.split('\n').filter((line) => /^ +\d+ .*✓$/.test(line))
+    expect(rows).toHaveLength(3)
+    expect(stdout).toMatch(/^all checksums agree +yes: \d+ tensors in 3 threads/m)
+    expect(stdout).toMatch(/^all products agree +yes: /m)
+    expect(stdout).toMatch(/^copies not made +2 × 32\.\d MiB: /m)
+    expect(readdirSync(folder)).toEqual([])
+  })
+
+  test.runIf(onLinux)('--json: the process grows by less than a copy for each thread would take', async () => {
+    const { code, stdout } = await onecopy('demo', '--size', '128MiB', '--threads', '4', '--json')
+    expect(code).toBe(0)
+    const result = JSON.parse(stdout)
+    expect(result).toMatchObject({ allChecksumsAgree: true, allProductsAgree: true, differing: [] })
+    expect(result.shardCount).toBeGreaterThanOrEqual(3)
+    expect(result.threads.map(({ right }: { right: boolean }) => right)).toEqual([true, true, true, true])
+    expect(new Set(result.threads.map(({ threadId }: { threadId: number }) => threadId)).size).toBe(4)
+    const { weightBytes, copyBytes } = result.savings
+    expect(copyBytes).toBe(4 * result.byteLength)
+    expect(weightBytes).toBeLessThan(2 * result.byteLength)
+    expect(result.memoryRead.rssBytes - result.memoryBefore.rssBytes).toBeLessThan(copyBytes)
+  })
+
+  test('--keep leaves a sharded checkpoint with an index behind, which a second demo reads', async () => {
+    const folder = temporaryFolder()
+    const first = await startOnecopy(['demo', '--size', '8MiB', '--threads', '1', '--keep'], { TMPDIR: folder }).outcome
+    expect(first.code).toBe(0)
+    const kept = join(folder, readdirSync(folder)[0]!)
+    expect(first.stdout).toContain(`kept: ${join(kept, 'model.safetensors.index.json')}`)
+    expect(readdirSync(kept).filter((name) => name.endsWith('.safetensors')).length).toBeGreaterThanOrEqual(3)
+    const second = await startOnecopy(['demo', kept, '--threads', '2'], { TMPDIR: folder }).outcome
+    expect(second.code).toBe(0)
+    expect(second.stdout).toContain(join(kept, 'model.safetensors.index.json'))
+    expect(second.stdout).toMatch(/^all checksums agree +yes/m)
+    expect(readdirSync(folder)).toHaveLength(1)
+  })
+
+  test('a generated checkpoint is the same each time', async () => {
+    const indexes = await Promise.all(
+      [1, 2].map(async () => {
+        const folder = temporaryFolder()
+        const args = ['demo', '--size', '8MiB', '--threads', '1', '--keep']
+        await startOnecopy(args, { TMPDIR: folder }).outcome
+        const kept = join(folder, readdirSync(folder)[0]!)
+        const { stdout } = await onecopy('verify', kept, '--deep', '--json')
+        rmSync(kept, { recursive: true })
+        return JSON.parse(stdout).tensors as { name: string; sha256: string }[]
+      }),
+    )
+    expect(indexes[0]).toEqual(indexes[1])
+    const matrices = indexes[0]!.filter(({ name }) => !name.includes('norm'))
+    expect(new Set(matrices.map(({ sha256 }) => sha256)).size).toBe(matrices.length)
+  })
+
+  test('on a given checkpoint it multiplies the largest matrix', async () => {
+    const folder = temporaryFolder()
+    await saveTwoShards(folder)
+    const { code, stdout } = await onecopy('demo', folder, '--threads', '2')
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/W = layers\.10\.weight, BF16 \[8, 4\]$/m)
+    expect(stdout).toMatch(/^all checksums agree +yes: 2 tensors in 2 threads/m)
+  })
+
+  test('on a checkpoint without a matrix it says so and compares the checksums alone', async () => {
+    const { code, stdout } = await onecopy('demo', writeNames(temporaryFolder(), ['a', 'b']), '--threads', '2')
+    expect(code).toBe(0)
+    expect(stdout).toContain('none: the checkpoint has no matrix of BF16, F16 or F32')
+    expect(stdout).toMatch(/^all checksums agree +yes/m)
+  })
+
+  test('without memory mapping it says that the checkpoint was read into the process', async () => {
+    const folder = temporaryFolder()
+    await saveTwoShards(folder)
+    const { code, stdout } = await startOnecopy(['demo', folder], { ONECOPY_SKIP_NATIVE: '1' }).outcome
+    expect(code).toBe(0)
+    expect(stdout).toContain('heap backing')
+    expect(stdout).toMatch(/^all checksums agree +yes/m)
+  })
+
+  test('a size beyond the free disk is refused before anything is written', async () => {
+    const folder = temporaryFolder()
+    const { code, stderr } = await startOnecopy(['demo', '--size', '4000TiB'], { TMPDIR: folder }).outcome
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^onecopy: .* needs .* of disk, and ".*" has .* free; .*--size \(DEMO_DISK_FULL\)\n$/)
+    expect(readdirSync(folder)).toEqual([])
+  })
+
+  test('a given path that does not exist is an error, exit code 1', async () => {
+    const { code, stderr } = await onecopy('demo', '/no/such/path')
+    expect(code).toBe(1)
+    expect(stderr).toBe('onecopy: No checkpoint at "/no/such/path" (SOURCE_NOT_FOUND)\n')
+  })
+
+  test.each(['SIGINT', 'SIGTERM'] as const)(
+    '%s while it generates removes the folder and ends the process',
+    async (signal) => {
+      const folder = temporaryFolder()
+      const { child, outcome } = startOnecopy(['demo', '--size', '256MiB'], { TMPDIR: folder })
+      await until(() => readdirSync(folder).some((name) => readdirSync(join(folder, name)).length > 0))
+      child.kill(signal)
+      expect(await outcome).toMatchObject({ code: null, signal })
+      expect(readdirSync(folder)).toEqual([])
+    },
+  )
+
+  test.runIf(onLinux)('SIGINT while the threads read removes the folder and ends the process', async () => {
+    const folder = temporaryFolder()
+    const { child, outcome } = startOnecopy(['demo', '--size', '256MiB', '--threads', '8'], { TMPDIR: folder })
+    await until(() => mapsWeights(child.pid!))
+    child.kill('SIGINT')
+    expect(await outcome).toMatchObject({ code: null, signal: 'SIGINT' })
+    expect(readdirSync(folder)).toEqual([])
+  })
+})
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await setTimeout(5)
+}
+
+function mapsWeights(pid: number): boolean {
+  const maps = `/proc/${pid}/maps`
+  return existsSync(maps) && readFileSync(maps, 'utf8').includes('.safetensors')
+}

@@ -1,0 +1,72 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { onecopy, startOnecopy, temporaryFolder } from './run-onecopy.ts'
+import { writeNames } from './small-checkpoints.ts'
+
+describe('onecopy', () => {
+  test('--version prints the version of package.json', async () => {
+    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+    expect(await onecopy('--version')).toMatchObject({ code: 0, stdout: `${version}\n`, stderr: '' })
+  })
+
+  test('--help lists the three commands', async () => {
+    const { code, stdout } = await onecopy('--help')
+    expect(code).toBe(0)
+    for (const command of ['inspect', 'verify', 'demo']) expect(stdout).toContain(`\n  ${command} `)
+  })
+
+  test.each(['inspect', 'verify', 'demo'])('%s --help describes its options', async (command) => {
+    const { code, stdout } = await onecopy(command, '--help')
+    expect(code).toBe(0)
+    expect(stdout).toContain(`Usage: onecopy ${command} [options]`)
+    expect(stdout).toContain('--json')
+  })
+
+  test('without a command it prints help and exits with 2', async () => {
+    const { code, stderr } = await onecopy()
+    expect(code).toBe(2)
+    expect(stderr).toContain('Usage: onecopy')
+  })
+
+  test.each([
+    [['inspect', '--nonsense', 'x'], "unknown option '--nonsense'"],
+    [['unspect', 'x'], "unknown command 'unspect'"],
+    [['inspect'], "missing required argument 'checkpoint'"],
+    [['inspect', 'x', 'y'], 'too many arguments'],
+    [['inspect', 'x', '--sort', 'colour'], 'Allowed choices are name, size, file'],
+    [['demo', '--threads', '0'], 'a whole number from 1 to 1024'],
+    [['demo', '--size', 'huge'], 'a size such as 512MiB'],
+    [['demo', '--size', '1MiB'], '8MiB or more'],
+  ])('%j is misuse: exit code 2 and one line that says why', async (args, reason) => {
+    const { code, stdout, stderr } = await onecopy(...args)
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toContain(reason)
+    expect(stderr).toMatch(/^onecopy: /)
+  })
+
+  test('an error with a code is one line without a stack, exit code 1', async () => {
+    const { code, stdout, stderr } = await onecopy('inspect', '/no/such/path')
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toBe('onecopy: No checkpoint at "/no/such/path" (SOURCE_NOT_FOUND)\n')
+  })
+
+  test('ONECOPY_DEBUG=1 shows the stack', async () => {
+    const { code, stderr } = await startOnecopy(['inspect', '/no/such/path'], { ONECOPY_DEBUG: '1' }).outcome
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/\n +at /)
+  })
+
+  test('control characters of a path do not reach the terminal', async () => {
+    const { stderr } = await onecopy('inspect', '/no/such\u001b[31m/path\u009b')
+    expect(stderr).toContain('/no/such\\u001b[31m/path\\u009b')
+    for (const control of ['\u001b', '\u009b']) expect(stderr).not.toContain(control)
+  })
+
+  test('a reader that closes the pipe early is no failure', async () => {
+    const folder = temporaryFolder()
+    const names = Array.from({ length: 20_000 }, (_, at) => `a.rather.long.name.to.fill.the.pipe.${at}`)
+    const { child, outcome } = startOnecopy(['inspect', writeNames(folder, names)])
+    child.stdout?.once('data', () => child.stdout?.destroy())
+    expect(await outcome).toMatchObject({ code: 0, signal: null, stderr: '' })
+  })
+})

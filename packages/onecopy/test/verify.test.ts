@@ -1,0 +1,141 @@
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { onecopy, temporaryFolder } from './run-onecopy.ts'
+import { editIndex, saveTwoShards, writeNames } from './small-checkpoints.ts'
+
+const REAL = fileURLToPath(new URL('../../../../shared/fixtures/real', import.meta.url))
+const FIRST = 'model-00001-of-00002.safetensors'
+const SECOND = 'model-00002-of-00002.safetensors'
+
+describe('verify', () => {
+  test('passes a sound checkpoint: a mark for each check, exit code 0', async () => {
+    const folder = temporaryFolder()
+    await saveTwoShards(folder)
+    const { code, stdout, stderr } = await onecopy('verify', folder)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    for (const check of ['files', 'headers', 'index', 'mapping'])
+      expect(stdout).toMatch(new RegExp(`^✓ ${check} `, 'm'))
+    expect(stdout).toMatch(/The checkpoint is sound\.\n$/)
+  })
+
+  test.each<[what: string, check: string, code: string, damage: (folder: string) => void]>([
+    ['a missing shard', 'files', 'SHARD_NOT_FOUND', (folder) => rmSync(join(folder, SECOND))],
+    ['a truncated shard', 'headers', 'SAFETENSORS_METADATA_INCOMPLETE_BUFFER', (folder) => cut(join(folder, FIRST), 1)],
+    [
+      'a shard cut inside its header',
+      'headers',
+      'SAFETENSORS_INVALID_HEADER_LENGTH',
+      (folder) => cut(join(folder, FIRST), 100),
+    ],
+    [
+      'an index that is not JSON',
+      'files',
+      'SAFETENSORS_INVALID_INDEX',
+      (folder) => writeFileSync(join(folder, 'model.safetensors.index.json'), '{'),
+    ],
+    ['a tensor that the index leaves out', 'index', 'TENSOR_NOT_IN_INDEX', (folder) => addTensor(join(folder, SECOND))],
+    [
+      'a tensor that no shard holds',
+      'index',
+      'TENSOR_IN_NO_SHARD',
+      (folder) =>
+        editIndex(folder, (index) => {
+          index.weight_map['tied'] = FIRST
+        }),
+    ],
+  ])('%s fails the check "%s" with %s, exit code 1', async (_, check, code, damage) => {
+    const folder = temporaryFolder()
+    await saveTwoShards(folder)
+    damage(folder)
+    const text = await onecopy('verify', folder)
+    expect(text.code).toBe(1)
+    expect(text.stdout).toMatch(new RegExp(`^✗ ${check} .*\\(${code}\\)$`, 'm'))
+    expect(text.stdout).toMatch(/The checkpoint is not sound\.\n$/)
+    const json = await onecopy('verify', folder, '--json')
+    expect(json.code).toBe(1)
+    const result = JSON.parse(json.stdout)
+    expect(result).toMatchObject({ ok: false, error: { code } })
+    const failed = result.checks.findIndex(({ ok }: { ok: boolean }) => ok === false)
+    expect(result.checks[failed].check).toBe(check)
+    expect(result.checks.slice(failed + 1).every(({ ok }: { ok: boolean | null }) => ok === null)).toBe(true)
+  })
+
+  test('a path that does not exist is a failure, not a crash', async () => {
+    const { code, stdout, stderr } = await onecopy('verify', '/no/such/path')
+    expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
+    expect(stdout).toContain('✗ files    No checkpoint at "/no/such/path" (SOURCE_NOT_FOUND)')
+    expect(stdout).toMatch(/There is nothing to verify\.\n$/)
+  })
+
+  test('a total_size of the index that is wrong is noted, and no failure', async () => {
+    const folder = temporaryFolder()
+    await saveTwoShards(folder)
+    editIndex(folder, (index) => {
+      index.metadata['total_size'] = 1234
+    })
+    const { code, stdout } = await onecopy('verify', folder)
+    expect(code).toBe(0)
+    expect(stdout).toContain('· The index claims a total_size of 1,234 bytes; the tensors have 88')
+  })
+
+  test('--deep --json gives the sha256 of each tensor', async () => {
+    const folder = temporaryFolder()
+    await saveTwoShards(folder)
+    const { code, stdout } = await onecopy('verify', folder, '--deep', '--json')
+    expect(code).toBe(0)
+    const { tensors } = JSON.parse(stdout)
+    const matrix = readFileSync(join(folder, FIRST)).subarray(-64)
+    expect(tensors[0]).toEqual({
+      name: 'layers.10.weight',
+      byteLength: 64,
+      sha256: createHash('sha256').update(matrix).digest('hex'),
+    })
+  })
+
+  test('--deep prints hash and name of each tensor, hostile names escaped', async () => {
+    const path = writeNames(temporaryFolder(), ['plain', 'esc\u001b[2J'])
+    const { stdout } = await onecopy('verify', path, '--deep')
+    const zero = createHash('sha256').update(new Uint8Array(1)).digest('hex')
+    expect(stdout).toContain(`${zero}  plain\n`)
+    expect(stdout).toContain(`${zero}  "esc\\u001b[2J"\n`)
+  })
+
+  test.skipIf(!existsSync(REAL))(
+    '--deep finds in every real file what the Python reader found (needs ../shared/fixtures/real)',
+    async () => {
+      const expected: Record<string, { tensors: Record<string, { sha256: string }> }> = JSON.parse(
+        readFileSync(join(REAL, 'expected.json'), 'utf8'),
+      )
+      for (const [file, { tensors }] of Object.entries(expected)) {
+        const { code, stdout } = await onecopy('verify', join(REAL, file), '--deep', '--json')
+        expect(code).toBe(0)
+        const found = JSON.parse(stdout).tensors as { name: string; sha256: string }[]
+        expect(Object.fromEntries(found.map(({ name, sha256 }) => [name, sha256]))).toEqual(
+          Object.fromEntries(Object.entries(tensors).map(([name, { sha256 }]) => [name, sha256])),
+        )
+      }
+    },
+  )
+
+  test.skipIf(!existsSync(REAL))(
+    'misaligned tensors of a real file are noted (needs ../shared/fixtures/real)',
+    async () => {
+      const { code, stdout } = await onecopy('verify', join(REAL, 'misaligned', 'overall.safetensors'))
+      expect(code).toBe(0)
+      expect(stdout).toMatch(/^· \d+ tensors start at an address that is no multiple of the element size/m)
+    },
+  )
+})
+
+function cut(path: string, byteLength: number): void {
+  truncateSync(path, readFileSync(path).byteLength - byteLength)
+}
+
+/** Writes the second shard anew, with a further tensor beside its own. */
+function addTensor(path: string): void {
+  const further = writeNames(temporaryFolder(), ['layers.2.bias', 'unexpected'])
+  writeFileSync(path, readFileSync(further))
+}
