@@ -29,8 +29,8 @@ const HOUSE = {
     ],
   },
   cluster: { floor: 3, mayUse: ['coordinator', 'placement'] },
-  coordinator: { floor: 2, mayUse: ['protocol', 'checkpoint'] },
-  client: { floor: 2, mayUse: ['protocol', 'checkpoint'] },
+  coordinator: { floor: 2, mayUse: ['protocol', 'checkpoint', 'sharedarraybuffer-utils'] },
+  client: { floor: 2, mayUse: ['protocol', 'checkpoint', 'sharedarraybuffer-utils'] },
   onnxruntime: { floor: 2, mayUse: ['checkpoint'] },
   checkpoint: { floor: 1, mayUse: ['safetensors', 'sharedarraybuffer-utils'] },
   // Pure: no input or output, so not one node: module.
