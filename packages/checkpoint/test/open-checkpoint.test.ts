@@ -45,7 +45,7 @@ describe('openCheckpoint() with backing', () => {
         expect(bytesOf(checkpoint.tensor(name).buffer)).toEqual(bytes)
       }
       expect(await adoptingWorker(checkpoint.share()).ask('digest')).toEqual(EXPECTED)
-      expect(mappingsIn(folder)).toHaveLength(backing === 'heap' || backing === 'sealed' ? 0 : 2)
+      expect(mappingsIn(folder)).toHaveLength(backing === 'heap' ? 0 : 2)
     },
   )
 
@@ -164,7 +164,6 @@ describe('a shard that changes between header and mapping', () => {
   test.each([
     ['file', 'shorter', 'FILE_CHANGED'],
     ['heap', 'shorter', 'FILE_CHANGED'],
-    ['sealed', 'shorter', 'FILE_CHANGED'],
     ['file', 'overwritten', 'CHECKPOINT_CHANGED'],
     ['heap', 'overwritten', 'CHECKPOINT_CHANGED'],
     ['sealed', 'overwritten', 'CHECKPOINT_CHANGED'],
@@ -230,17 +229,16 @@ describe('openCheckpoint() again and again while another process', () => {
     await reader.said('ready')
     const disturber = startChild('disturb.mjs', [folder, file, way])
     await disturber.said('ready')
-    await new Promise((resolve) => setTimeout(resolve, 1500))
+    await reader.said('200 times')
     disturber.write('stop')
     expect(await disturber.ended).toMatchObject({ code: 0 })
     reader.write('stop')
     const { code, signal, output, errors } = await reader.ended
     expect({ code, signal, errors }).toEqual({ code: 0, signal: null, errors: '' })
-    const summary = JSON.parse(output.split('\n')[1]!)
+    const summary = JSON.parse(output.trim().split('\n').at(-1)!)
     expect(summary).toMatchObject({ mixtures: [], strange: [] })
     const undocumented = Object.keys(summary.errors).filter((seen) => !DOCUMENTED.test(seen))
     expect(undocumented.filter((seen) => !('residency' in options && seen === 'RESIDENCY_FAILED'))).toEqual([])
-    expect(summary.opened + Object.values<number>(summary.errors).reduce((a, b) => a + b, 0)).toBeGreaterThan(200)
     expect(summary.opened).toBeGreaterThanOrEqual(2)
   })
 })

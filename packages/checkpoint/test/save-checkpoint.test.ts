@@ -278,7 +278,7 @@ test('a reader that opens while another process saves 50 times gets one version,
     reader.write('stop')
     const { code, signal, output, errors } = await reader.ended
     expect({ code, signal, errors }).toEqual({ code: 0, signal: null, errors: '' })
-    const summary = JSON.parse(output.split('\n')[1]!)
+    const summary = JSON.parse(output.trim().split('\n').at(-1)!)
     expect(summary).toMatchObject({ mixtures: [], strange: [] })
     expect(summary.versions).toEqual(expect.arrayContaining([200, 50]))
     const documented = ['SOURCE_AMBIGUOUS', 'SOURCE_NOT_FOUND', 'INDEX_UNREADABLE', 'SHARD_NOT_FOUND']

@@ -41,8 +41,9 @@ function look(checkpoint) {
 
 await openOnce()
 process.stdout.write('ready\n')
-while (!stopped) {
+for (let round = 1; !stopped; round++) {
   await openOnce()
+  if (round === 200) process.stdout.write('200 times\n')
   await new Promise(setImmediate)
 }
 await openOnce()
