@@ -1,3 +1,5 @@
+export type { AttachOptions, ConnectOptions, RemotePublishOptions } from './attach.ts'
+export { attach, coordinatorStatus, publishTo, retireFrom } from './attach.ts'
 export type { ClientErrorCode } from './errors.ts'
 export { ClientError } from './errors.ts'
 export type { WorkerPoolOptions } from './worker-pool.ts'

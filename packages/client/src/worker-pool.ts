@@ -26,33 +26,25 @@ const EVENTS = ['close', 'drain', 'error', 'message', 'needsDrain', 'workerDestr
 /**
  * A piscina pool whose threads share one checkpoint: in the module that runs the tasks, `weights()` of `onecopy/worker`
  * is that checkpoint, without a copy and from the first task on; threads that piscina starts later get it too.
+ *
+ * `swap` moves the pool to another checkpoint without dropping a task: the threads that are there finish what they have,
+ * new threads start on the new weights.
  * @typeParam Task what `run` takes
  * @typeParam Result what the task function gives
  */
 export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter implements AsyncDisposable {
-  readonly #checkpoint: Checkpoint
-  readonly #piscina: Piscina<Task, Result>
+  readonly #options: Omit<WorkerPoolOptions, 'checkpoint'>
+  #current: Generation<Task, Result>
+  /** Generations that still finish tasks on the weights they began with. */
+  readonly #draining = new Set<Promise<void>>()
   #destroyed = false
 
   /** @internal Pools come from `createWorkerPool`. */
-  constructor({ checkpoint, filename, workerData, ...options }: WorkerPoolOptions) {
+  constructor({ checkpoint, ...options }: WorkerPoolOptions) {
     super()
-    assertPlainObject(workerData)
-    this.#checkpoint = Checkpoint.adopt(checkpoint.share())
-    const shared: PoolWorkerData = { [SHARE_KEY]: this.#checkpoint.share() }
-    try {
-      this.#piscina = new Piscina<Task, Result>({
-        ...options,
-        filename: toFilename(filename),
-        workerData: { ...workerData, ...shared },
-      })
-    } catch (error) {
-      this.#checkpoint.close()
-      throw error
-    }
-    for (const event of EVENTS) this.#piscina.on(event, (...args) => this.emit(event, ...args))
-    // piscina announces its first threads in a microtask, before the caller of an async function can listen.
-    this.#piscina.on('workerCreate', (worker) => process.nextTick(() => this.emit('workerCreate', worker)))
+    assertPlainObject(options.workerData)
+    this.#options = options
+    this.#current = this.#start(checkpoint)
   }
 
   /**
@@ -61,56 +53,109 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
    * @throws whatever the task throws; an AbortError when the signal aborts; ClientError POOL_DESTROYED
    */
   run(task: Task, options: Omit<PiscinaRunOptions, 'filename'> & { filename?: string | URL } = {}): Promise<Result> {
-    if (this.#destroyed) return Promise.reject(new ClientError('POOL_DESTROYED', 'The worker pool was destroyed'))
+    if (this.#destroyed) return Promise.reject(poolDestroyed())
     const { filename, ...rest } = options
-    return this.#piscina.run(task, filename === undefined ? rest : { ...rest, filename: toFilename(filename) })
+    return this.#current.piscina.run(task, filename === undefined ? rest : { ...rest, filename: toFilename(filename) })
   }
 
-  /** The checkpoint that the threads read, as the pool holds it. */
+  /**
+   * Moves to another checkpoint: tasks given from now on run on it; those that run or wait now end on the old one, whose
+   * threads then end and whose hold is given up. Resolves at once when the new threads are started; `swapped` waits for the
+   * old ones. The checkpoints stay the caller's to close.
+   * @returns a promise of the old generation's end
+   * @throws ClientError POOL_DESTROYED; CheckpointError CHECKPOINT_CLOSED, and the pool stays as it is
+   */
+  async swap(checkpoint: Checkpoint): Promise<{ readonly swapped: Promise<void> }> {
+    if (this.#destroyed) throw poolDestroyed()
+    const old = this.#current
+    this.#current = this.#start(checkpoint)
+    const swapped = this.#drain(old)
+    this.#draining.add(swapped)
+    void swapped.finally(() => this.#draining.delete(swapped))
+    return { swapped }
+  }
+
+  /** The checkpoint that new tasks read, as the pool holds it. */
   get checkpoint(): Checkpoint {
-    return this.#checkpoint
+    return this.#current.checkpoint
   }
 
-  /** The piscina pool behind this one, for what is not passed through: histogram, utilization and the like. */
+  /** The piscina pool that new tasks go to, for what is not passed through: histogram, utilization and the like. */
   get piscina(): Piscina<Task, Result> {
-    return this.#piscina
+    return this.#current.piscina
   }
 
   get threads(): readonly Worker[] {
-    return this.#piscina.threads
+    return this.#current.piscina.threads
   }
 
   /** Tasks that wait for a thread. */
   get queueSize(): number {
-    return this.#piscina.queueSize
+    return this.#current.piscina.queueSize
   }
 
-  /** Tasks that have ended. */
+  /** Tasks that have ended since the last swap. */
   get completed(): number {
-    return this.#piscina.completed
+    return this.#current.piscina.completed
   }
 
   get needsDrain(): boolean {
-    return this.#piscina.needsDrain
+    return this.#current.piscina.needsDrain
   }
 
   /** Lets running and waiting tasks end, then ends the threads and gives up the pool's hold on the checkpoint. */
   async close(options: PiscinaCloseOptions = {}): Promise<void> {
     this.#destroyed = true
-    await this.#piscina.close(options)
-    this.#checkpoint.close()
+    await this.#drain(this.#current, options)
+    await Promise.all(this.#draining)
   }
 
   /** Ends the threads at once (tasks reject) and gives up the pool's hold on the checkpoint. Idempotent. */
   async destroy(): Promise<void> {
     this.#destroyed = true
-    await this.#piscina.destroy()
-    this.#checkpoint.close()
+    await this.#current.piscina.destroy()
+    this.#current.checkpoint.close()
+    await Promise.all(this.#draining)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
+
+  #start(checkpoint: Checkpoint): Generation<Task, Result> {
+    const { filename, workerData, ...options } = this.#options
+    const own = Checkpoint.adopt(checkpoint.share())
+    const shared: PoolWorkerData = { [SHARE_KEY]: own.share() }
+    try {
+      const piscina = new Piscina<Task, Result>({
+        ...options,
+        filename: toFilename(filename),
+        workerData: { ...workerData, ...shared },
+      })
+      for (const event of EVENTS) piscina.on(event, (...args) => this.emit(event, ...args))
+      // piscina announces its first threads in a microtask, before the caller of an async function can listen.
+      piscina.on('workerCreate', (worker) => process.nextTick(() => this.emit('workerCreate', worker)))
+      return { checkpoint: own, piscina }
+    } catch (error) {
+      own.close()
+      throw error
+    }
+  }
+
+  async #drain({ piscina, checkpoint }: Generation<Task, Result>, options: PiscinaCloseOptions = {}): Promise<void> {
+    await piscina.close(options)
+    checkpoint.close()
+  }
+}
+
+/** The threads that share one checkpoint; a swap begins another. */
+interface Generation<Task, Result> {
+  readonly checkpoint: Checkpoint
+  readonly piscina: Piscina<Task, Result>
+}
+
+function poolDestroyed(): ClientError {
+  return new ClientError('POOL_DESTROYED', 'The worker pool was destroyed')
 }
 
 /**

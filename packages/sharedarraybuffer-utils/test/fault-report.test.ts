@@ -1,8 +1,14 @@
 import { truncateSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
-import { addon } from '../src/addon.ts'
-import { hasCommand, runScript, type ScriptResult, temporaryFolder, writePattern } from './support.ts'
+import { expect, test } from 'vitest'
+import {
+  describeWithAddon,
+  hasCommand,
+  runScript,
+  type ScriptResult,
+  temporaryFolder,
+  writePattern,
+} from './support.ts'
 
 const PAGE = 4096
 
@@ -26,7 +32,7 @@ const describe = (mapping, parts) => {
 }
 `
 
-describe.skipIf(addon === null)('fault report', () => {
+describeWithAddon('fault report', () => {
   const folder = temporaryFolder()
   const path = writePattern(folder, 'weights', 3 * PAGE)
   const wrap = hasCommand('prlimit', '--version') ? ['prlimit', '--core=0'] : []

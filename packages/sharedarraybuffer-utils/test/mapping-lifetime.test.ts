@@ -1,9 +1,8 @@
-import { describe, expect, test } from 'vitest'
-import { addon } from '../src/addon.ts'
-import { ask, hasCommand, runScript, temporaryFolder, writePattern } from './support.ts'
+import { expect, test } from 'vitest'
+import { ask, describeWithAddon, hasCommand, runScript, temporaryFolder, writePattern } from './support.ts'
 
 // In processes of their own: they collect garbage at will, and their counts are nobody else's.
-describe.skipIf(addon === null)('lifetime of a mapping', () => {
+describeWithAddon('lifetime of a mapping', () => {
   const folder = temporaryFolder()
   const path = writePattern(folder, 'weights', 3 * 4096 + 17)
   const more = Array.from({ length: 4 }, (_, at) => writePattern(folder, `shard-${at}`, 4096 * (at + 1), at))
@@ -89,8 +88,9 @@ describe.skipIf(addon === null)('lifetime of a mapping', () => {
           const again = memory.adoptFileMapping(mapping.share())
           mapping.close()
           parentPort.postMessage([again.buffer(1, 5), again.buffer(4096, 8192)])\`, input.path)
+        const end = ended(worker)
         let buffers = await message(worker)
-        await ended(worker)
+        await end
         const bytes = [...new Uint8Array(buffers[0])]
         if (mapsOf(input.path) !== 1 || bytes.join() !== '31,62,93,124') throw new Error('lost: ' + bytes)
         buffers = undefined

@@ -15,15 +15,22 @@ import {
 } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
-import { addon } from '../src/addon.ts'
+import { expect, test } from 'vitest'
 import { adoptFileMapping, mapDescriptor, mapFile, type PartTable } from '../src/mapping.ts'
 import { residentBytes } from '../src/residency.ts'
-import { descriptorsOf, failure, mapsOf, patternBytes, temporaryFolder, writePattern } from './support.ts'
+import {
+  describeWithAddon,
+  descriptorsOf,
+  failure,
+  mapsOf,
+  patternBytes,
+  temporaryFolder,
+  writePattern,
+} from './support.ts'
 
 const PAGE = 4096
 
-describe.skipIf(addon === null)('mapping', () => {
+describeWithAddon('mapping', () => {
   const folder = temporaryFolder()
   const byteLength = 3 * PAGE + 17
   const path = writePattern(folder, 'weights', byteLength)

@@ -1,10 +1,9 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { addon } from '../src/addon.ts'
 import { mapFile } from '../src/mapping.ts'
 import { mappingMemory, processMemory } from '../src/process-memory.ts'
-import { ask, BUILT_LIBRARY, failure, temporaryFolder, writePattern } from './support.ts'
+import { ask, BUILT_LIBRARY, describeWithAddon, failure, temporaryFolder, writePattern } from './support.ts'
 
 const MIB = 2 ** 20
 const FIELDS = ['anonymousBytes', 'lockedBytes', 'privateBytes', 'pssBytes', 'rssBytes', 'sharedBytes']
@@ -30,7 +29,7 @@ describe.skipIf(process.platform !== 'linux')('process memory', () => {
     }
   })
 
-  describe.skipIf(addon === null)('of mappings', () => {
+  describeWithAddon('of mappings', () => {
     const folder = temporaryFolder()
     const byteLength = 64 * MIB
     const path = join(folder, 'weights')

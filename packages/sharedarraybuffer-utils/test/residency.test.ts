@@ -10,18 +10,27 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { describe, expect, type TestContext, test } from 'vitest'
+import { expect, type TestContext, test } from 'vitest'
 import { addon } from '../src/addon.ts'
 import { type FileMapping, mapFile } from '../src/mapping.ts'
 import { mappingMemory } from '../src/process-memory.ts'
 import { evict, lock, populate, prefetch, residentBytes, unlock } from '../src/residency.ts'
-import { ask, descriptorsOf, failure, hasCommand, mapsOf, temporaryFolder, writePattern } from './support.ts'
+import {
+  ask,
+  describeWithAddon,
+  descriptorsOf,
+  failure,
+  hasCommand,
+  mapsOf,
+  temporaryFolder,
+  writePattern,
+} from './support.ts'
 
 const PAGE = 4096
 const MIB = 2 ** 20
 const METHODS = ['populate', 'read'] as const
 
-describe.skipIf(addon === null)('residency', () => {
+describeWithAddon('residency', () => {
   const folder = temporaryFolder()
   const byteLength = 72 * MIB + 123 // three jobs, and a page that is not full
   const path = join(folder, 'weights')

@@ -3,18 +3,23 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { afterAll, expect } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
+import { addon, addonFailure } from '../src/addon.ts'
 import { SharedMemoryError, type SharedMemoryErrorCode } from '../src/errors.ts'
 
 /** The built library: child processes and worker threads cannot run TypeScript on Node 20. */
 export const BUILT_LIBRARY: string = new URL('../dist/index.js', import.meta.url).href
 
+/** A suite that needs the addon. Where there is none, one skipped test says why, and nothing is set up. */
+export function describeWithAddon(name: string, suite: () => void): void {
+  if (addon !== null) describe(name, suite)
+  else describe.skip(name, () => test(`needs the native addon: ${addonFailure}`, () => {}))
+}
+
 /** A folder on disk that goes when the test file has ended. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'onecopy-memory-'))
-  const remove = (): void => rmSync(folder, { recursive: true, force: true })
-  afterAll(remove)
-  process.once('exit', remove) // where the whole suite is skipped, no hook of it runs
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
   return folder
 }
 

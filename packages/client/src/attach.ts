@@ -1,0 +1,92 @@
+import { basename, resolve } from 'node:path'
+import type { Checkpoint } from '@onecopy/checkpoint'
+import { type CoordinatorStatus, defaultSocketPath } from '@onecopy/protocol'
+import { CoordinatorClient, clientFor } from './coordinator-client.ts'
+
+/** Where the coordinator is, and how this process is called in its status. */
+export interface ConnectOptions {
+  /** Path of the coordinator's socket. @default ONECOPY_SOCKET, else where a coordinator listens by default */
+  readonly socket?: string
+  /** @default the name of the program that runs, such as `server.js` */
+  readonly name?: string
+}
+
+/** Options of `attach`. */
+export interface AttachOptions extends ConnectOptions {
+  /** The checkpoint's name. @default ONECOPY_CHECKPOINT, which `onecopy run` sets */
+  readonly checkpoint?: string
+  /** A version that is still held by somebody. @default the current one */
+  readonly version?: number
+  /** How long to wait for a checkpoint that is not published or not loaded yet, in milliseconds. @default 0 */
+  readonly waitMs?: number
+}
+
+/**
+ * A checkpoint of a coordinator, read in place: the pages that every other client reads. The lease ends with `close()` or
+ * with this process. Should the coordinator die, the checkpoint stays as it is, and the lease comes back with the next one.
+ * @throws CoordinatorError COORDINATOR_UNREACHABLE, CHECKPOINT_UNKNOWN, VERSION_UNKNOWN, VERSION_NOT_READY, LOAD_FAILED,
+ * BUDGET_EXCEEDED, CLIENT_REFUSED; ProtocolError PROTOCOL_VERSION_MISMATCH
+ */
+export async function attach(options: AttachOptions = {}): Promise<Checkpoint> {
+  const { version = null, waitMs = 0, checkpoint = process.env['ONECOPY_CHECKPOINT'] } = options
+  if (checkpoint === undefined) {
+    throw new TypeError('The option checkpoint must be a name; it can also come from ONECOPY_CHECKPOINT')
+  }
+  return clientFor(socketOf(options), nameOf(options)).attach(checkpoint, version, waitMs)
+}
+
+/** What `publish` can ask of a coordinator; see `PublishOptions` of the coordinator. */
+export interface RemotePublishOptions extends ConnectOptions {
+  readonly backing?: 'file' | 'sealed'
+  readonly pinned?: boolean
+  readonly load?: 'now' | 'on-demand'
+  readonly priority?: number
+}
+
+/**
+ * Publishes a checkpoint with a running coordinator; relative paths are this process's.
+ * @returns the version's number
+ */
+export async function publishTo(
+  checkpoint: string,
+  source: string | readonly string[],
+  options: RemotePublishOptions = {},
+): Promise<number> {
+  const { backing = 'file', pinned = false, load = 'now', priority = 0 } = options
+  const absolute = typeof source === 'string' ? absoluteSource(source) : source.map((path) => resolve(path))
+  return once(options, (client) => client.publish(checkpoint, absolute, { backing, pinned, load, priority }))
+}
+
+/** Takes a name off a running coordinator. */
+export async function retireFrom(checkpoint: string, options: ConnectOptions = {}): Promise<void> {
+  await once(options, (client) => client.retire(checkpoint))
+}
+
+/** The state of a running coordinator. */
+export async function coordinatorStatus(options: ConnectOptions = {}): Promise<CoordinatorStatus> {
+  return once(options, (client) => client.status())
+}
+
+async function once<Result>(
+  options: ConnectOptions,
+  ask: (client: CoordinatorClient) => Promise<Result>,
+): Promise<Result> {
+  const client = new CoordinatorClient(socketOf(options), nameOf(options))
+  try {
+    return await ask(client)
+  } finally {
+    await client.close()
+  }
+}
+
+function absoluteSource(source: string): string {
+  return source.startsWith('hf:') || source.startsWith('file:') ? source : resolve(source)
+}
+
+function socketOf({ socket }: ConnectOptions): string {
+  return resolve(socket ?? defaultSocketPath())
+}
+
+function nameOf({ name }: ConnectOptions): string {
+  return name ?? basename(process.argv[1] ?? 'node')
+}

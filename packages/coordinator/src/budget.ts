@@ -1,0 +1,88 @@
+import { CoordinatorError, type MemoryHolder } from '@onecopy/protocol'
+import type { Version } from './version.ts'
+
+/** What the budget asks about versions. */
+export interface BudgetedVersions {
+  /** Every version that holds memory. */
+  all(): Iterable<Version>
+  pinned(version: Version): boolean
+  /** Gives a version's memory up. */
+  evict(version: Version): void
+}
+
+/**
+ * The bytes of RAM that a coordinator may hold for good (sealed and locked memory). Room is reserved before anything is
+ * read, so that two loads cannot both believe in the same free bytes.
+ */
+export class Budget {
+  readonly byteLength: number | null
+  readonly #versions: BudgetedVersions
+  #reservedBytes = 0
+
+  /** @param byteLength null is no limit */
+  constructor(byteLength: number | null, versions: BudgetedVersions) {
+    this.byteLength = byteLength
+    this.#versions = versions
+  }
+
+  /** Held and reserved now. */
+  get heldBytes(): number {
+    let held = this.#reservedBytes
+    for (const version of this.#versions.all()) held += version.heldBytes
+    return held
+  }
+
+  /**
+   * Makes room, giving up versions that nobody holds, least recently used first.
+   * @returns gives the reservation back; call it once the memory counts as held, or when the load has failed
+   * @throws CoordinatorError BUDGET_EXCEEDED with what holds the memory
+   */
+  reserve(byteLength: number, what: string): () => void {
+    if (this.byteLength !== null) this.#makeRoom(byteLength, what, this.byteLength)
+    this.#reservedBytes += byteLength
+    let reserved = true
+    return () => {
+      if (reserved) this.#reservedBytes -= byteLength
+      reserved = false
+    }
+  }
+
+  #makeRoom(byteLength: number, what: string, limit: number): void {
+    const idle = [...this.#versions.all()].filter((version) => this.#idle(version))
+    const evictable = idle.reduce((sum, { heldBytes }) => sum + heldBytes, 0)
+    // Nothing is given up for a load that does not fit anyway.
+    if (this.heldBytes - evictable + byteLength > limit) throw this.#exceeded(byteLength, what, limit)
+    idle.sort((a, b) => a.lastUsed - b.lastUsed)
+    for (const version of idle) {
+      if (this.heldBytes + byteLength <= limit) return
+      this.#versions.evict(version)
+    }
+  }
+
+  #idle(version: Version): boolean {
+    return version.leases.size === 0 && !this.#versions.pinned(version)
+  }
+
+  #exceeded(byteLength: number, what: string, limit: number): CoordinatorError {
+    const holders: MemoryHolder[] = []
+    for (const version of this.#versions.all()) {
+      const { checkpoint, number, heldBytes, leases } = version
+      if (heldBytes === 0 || this.#idle(version)) continue
+      holders.push({
+        checkpoint,
+        version: number,
+        heldBytes,
+        leases: leases.size,
+        pinned: this.#versions.pinned(version),
+      })
+    }
+    const list = holders.map(({ checkpoint, version, heldBytes, leases, pinned }) => {
+      const why = [leases > 0 && `${leases} leases`, pinned && 'pinned'].filter(Boolean).join(', ')
+      return `${checkpoint}@${version} holds ${heldBytes} bytes (${why})`
+    })
+    if (this.#reservedBytes > 0) list.push(`${this.#reservedBytes} bytes are being loaded`)
+    const holding = list.length === 0 ? 'nothing else holds memory' : list.join(', ')
+    const message = `${what} needs ${byteLength} bytes; the budget is ${limit} bytes, and ${holding}`
+    return new CoordinatorError('BUDGET_EXCEEDED', message, { holders })
+  }
+}

@@ -1,0 +1,210 @@
+import { randomUUID } from 'node:crypto'
+import { EventEmitter } from 'node:events'
+import { chmodSync, chownSync, closeSync, existsSync, rmSync } from 'node:fs'
+import { resolve } from 'node:path'
+import {
+  type ClientStatus,
+  CoordinatorError,
+  type CoordinatorStatus,
+  defaultSocketPath,
+  PROTOCOL,
+} from '@onecopy/protocol'
+import { listenUnix, lockFile, SharedMemoryError, UnixListener } from '@onecopy/sharedarraybuffer-utils'
+import { Admission, type AdmissionOptions } from './admission.ts'
+import { activatedSocket, notifySystemd } from './notify-systemd.ts'
+import { type PublishOptions, Registry } from './registry.ts'
+import { prepareSocketFolder } from './socket-folder.ts'
+import { checkpointStatuses } from './status.ts'
+import type { Version } from './version.ts'
+
+/** How long a coordinator that follows a dead one waits for clients to hand memory back, in milliseconds. */
+const DEFAULT_HAND_BACK_MS = 3000
+
+/** Options of `startCoordinator`. */
+export interface CoordinatorOptions extends AdmissionOptions {
+  /**
+   * Path of the socket, at most 107 bytes. Its folder is made for this user alone, or checked. @default
+   * `$XDG_RUNTIME_DIR/onecopy/onecopy.sock`, else `onecopy-<uid>/onecopy.sock` in the system's temporary folder
+   */
+  readonly socket?: string
+  /** Bytes of RAM that may be held for good: sealed and locked memory. @default no limit */
+  readonly budgetBytes?: number
+  /** Group id whose members may connect, beside the owner. @default the owner alone */
+  readonly socketGroup?: number
+  /**
+   * After another coordinator died on this socket: how long `publish` with sealed backing waits for a client to hand the
+   * memory back before it reads from disk, in milliseconds. @default 3000
+   */
+  readonly handBackMs?: number
+}
+
+/** What a coordinator tells. */
+export type CoordinatorEvent =
+  | {
+      readonly type: 'published' | 'loaded' | 'evicted' | 'released' | 'recovered'
+      readonly checkpoint: string
+      readonly version: number
+    }
+  | { readonly type: 'retired'; readonly checkpoint: string }
+  | { readonly type: 'attached' | 'detached'; readonly client: ClientStatus }
+  | { readonly type: 'refused'; readonly error: Error }
+
+/** The one owner of a host's checkpoints: it maps or seals them once and hands them to other processes. */
+export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> implements AsyncDisposable {
+  readonly socket: string
+  readonly id: string = randomUUID()
+  readonly #since = new Date()
+  readonly #registry: Registry
+  readonly #admission: Admission
+  readonly #listener: UnixListener
+  readonly #lock: number | null
+  readonly #handBackUntil: number
+  #closing: Promise<void> | null = null
+
+  /** @internal Coordinators come from `startCoordinator`. */
+  constructor(socket: string, listening: Listening, options: CoordinatorOptions) {
+    super()
+    this.socket = socket
+    this.#lock = listening.lock
+    const handBackMs = options.handBackMs ?? DEFAULT_HAND_BACK_MS
+    this.#handBackUntil = listening.followsADeadOne ? Date.now() + handBackMs : 0
+    this.#registry = new Registry(options.budgetBytes ?? null)
+    const host = { registry: this.#registry, handBackMs, status: () => this.status() }
+    this.#admission = new Admission(this.id, host, options, (event) => this.emit('event', event))
+    this.#listener = new UnixListener(
+      listening.descriptor,
+      (stream) => this.#admission.admit(stream),
+      (error) => this.emit('event', { type: 'refused', error }),
+    )
+    this.#registry.on('event', (event) => {
+      if (event.type === 'retired') {
+        this.#admission.announceRetired(event.checkpoint)
+        this.emit('event', event)
+        return
+      }
+      const { checkpoint, number } = event.version
+      if (event.type === 'published') this.#admission.announce(event.version)
+      this.emit('event', { type: event.type, checkpoint, version: number })
+    })
+  }
+
+  /**
+   * Publishes a checkpoint under a name: a first version, or a new one beside the old, which stays for those who hold it.
+   * Opens and validates everything before anything changes.
+   * @returns the version's number
+   * @throws CoordinatorError LOAD_FAILED (with the cause), BUDGET_EXCEEDED, NAME_INVALID, COORDINATOR_CLOSING
+   */
+  async publish(name: string, source: string | readonly string[], options: PublishOptions = {}): Promise<number> {
+    this.#assertServing()
+    const waitMs = options.backing === 'sealed' ? this.#handBackUntil - Date.now() : 0
+    const version: Version = await this.#registry.publish(name, source, options, Math.max(0, waitMs))
+    return version.number
+  }
+
+  /**
+   * Takes a name off. Clients that hold its versions keep them.
+   * @throws CoordinatorError CHECKPOINT_UNKNOWN
+   */
+  retire(name: string): void {
+    this.#assertServing()
+    this.#registry.retire(name)
+  }
+
+  /** Everything that this coordinator holds, and for whom. */
+  async status(): Promise<CoordinatorStatus> {
+    return {
+      coordinator: this.id,
+      pid: process.pid,
+      socket: this.socket,
+      since: this.#since.toISOString(),
+      protocol: PROTOCOL,
+      budgetBytes: this.#registry.budget.byteLength,
+      heldBytes: this.#registry.budget.heldBytes,
+      checkpoints: await checkpointStatuses(this.#registry),
+      clients: this.#admission.clients(),
+    }
+  }
+
+  /** Whether the coordinator keeps the process alive. @default yes */
+  setReferenced(referenced: boolean): void {
+    this.#listener.setReferenced(referenced)
+  }
+
+  /**
+   * Stops serving: no new clients, those that are here are told, the socket is removed. What clients have mapped stays
+   * with them. Idempotent.
+   */
+  close(reason = 'the coordinator was stopped'): Promise<void> {
+    this.#closing ??= this.#close(reason)
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(reason: string): Promise<void> {
+    notifySystemd('STOPPING=1')
+    this.#listener.close()
+    await this.#admission.close(reason)
+    this.#registry.close()
+    // A socket that systemd opened is systemd's to remove.
+    if (this.#lock === null) return
+    rmSync(this.socket, { force: true })
+    closeSync(this.#lock)
+  }
+
+  #assertServing(): void {
+    if (this.#closing === null) return
+    throw new CoordinatorError('COORDINATOR_CLOSING', 'The coordinator is stopping')
+  }
+}
+
+/** A socket that listens, and how it came to be. */
+interface Listening {
+  readonly descriptor: number
+  /** Holds the socket's place; null where systemd does. */
+  readonly lock: number | null
+  readonly followsADeadOne: boolean
+}
+
+/**
+ * Starts a coordinator in this process.
+ * @throws CoordinatorError COORDINATOR_RUNNING when another one serves the socket, SOCKET_UNSAFE; SharedMemoryError
+ * ADDON_UNAVAILABLE, SOCKET_FAILED
+ */
+export async function startCoordinator(options: CoordinatorOptions = {}): Promise<Coordinator> {
+  const socket = resolve(options.socket ?? defaultSocketPath())
+  const activated = activatedSocket()
+  const listening =
+    activated === null
+      ? listen(socket, options.socketGroup)
+      : { descriptor: activated, lock: null, followsADeadOne: true }
+  const coordinator = new Coordinator(socket, listening, options)
+  notifySystemd('READY=1')
+  return coordinator
+}
+
+/** The lock belongs to whoever serves; a socket that lies there without one was left by a coordinator that died. */
+function listen(socket: string, group: number | undefined): Listening {
+  prepareSocketFolder(socket)
+  const lock = lockFile(`${socket}.lock`)
+  if (lock === null) {
+    throw new CoordinatorError('COORDINATOR_RUNNING', `Another coordinator serves "${socket}"`, { path: socket })
+  }
+  try {
+    const followsADeadOne = existsSync(socket)
+    rmSync(socket, { force: true })
+    const descriptor = listenUnix(socket, 0o600)
+    if (group !== undefined) {
+      chownSync(socket, -1, group)
+      chmodSync(socket, 0o660)
+    }
+    return { descriptor, lock, followsADeadOne }
+  } catch (error) {
+    closeSync(lock)
+    if (error instanceof SharedMemoryError || error instanceof CoordinatorError) throw error
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new CoordinatorError('SOCKET_UNSAFE', `Cannot serve "${socket}": ${reason}`, { path: socket, cause: error })
+  }
+}

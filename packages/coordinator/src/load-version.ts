@@ -1,0 +1,50 @@
+import { Checkpoint, openCheckpoint } from '@onecopy/checkpoint'
+import { sealBytes } from '@onecopy/sharedarraybuffer-utils'
+import type { LoadedMemory } from './version.ts'
+
+/** Where the bytes of a published checkpoint live: in the page cache, or in sealed memory. */
+export type PublishedBacking = 'file' | 'sealed'
+
+/** What is known of a source from its headers alone. */
+export interface Inspected {
+  readonly fingerprint: string
+  readonly byteLength: number // of all shard files
+}
+
+/** Opens and validates a source without reading a tensor. */
+export async function inspectSource(source: string | readonly string[]): Promise<Inspected> {
+  using checkpoint = await openCheckpoint(source, { backing: 'file' })
+  const byteLength = checkpoint.shards.reduce((sum, shard) => sum + shard.byteLength, 0)
+  return { fingerprint: checkpoint.fingerprint, byteLength }
+}
+
+/**
+ * Opens a source and gets it ready to be handed out.
+ * @param lock keeps the pages of `file` backing in RAM
+ */
+export async function loadSource(
+  source: string | readonly string[],
+  backing: PublishedBacking,
+  lock: boolean,
+): Promise<LoadedMemory> {
+  const residency = lock && backing === 'file' ? 'lock' : 'lazy'
+  const checkpoint = await openCheckpoint(source, { backing, residency })
+  try {
+    return {
+      checkpoint,
+      directory: sealBytes(new Uint8Array(checkpoint.directory), `directory of ${checkpoint.label}`),
+    }
+  } catch (error) {
+    checkpoint.close()
+    throw error
+  }
+}
+
+/** Memory that a client handed back, see hand-back.ts, as if it had been loaded here. */
+export function adoptLoaded(
+  label: string,
+  directory: LoadedMemory['directory'],
+  shards: readonly LoadedMemory['directory'][],
+): LoadedMemory {
+  return { checkpoint: Checkpoint.adoptMappings(label, directory, shards), directory }
+}

@@ -1,0 +1,56 @@
+export type { ClientConnection, ConnectionHandlers, CoordinatorConnection } from './connection.ts'
+export { Connection, clientConnection, coordinatorConnection, MAX_PENDING_BYTES } from './connection.ts'
+export type {
+  CoordinatorErrorCode,
+  CoordinatorErrorFields,
+  MemoryHolder,
+  ProtocolErrorCode,
+  ProtocolErrorFields,
+  ProtocolRange,
+} from './errors.ts'
+export { CoordinatorError, ProtocolError } from './errors.ts'
+export {
+  FRAME_HEADER_BYTES,
+  MAX_DESCRIPTORS_A_FRAME,
+  MAX_FRAME_BYTES,
+  MAX_HELLO_BYTES,
+} from './frame.ts'
+export { agreeOnProtocol, HELLO_TIMEOUT_MS, OLDEST_PROTOCOL, PROTOCOL } from './handshake.ts'
+export type {
+  Acquire,
+  ClientMessage,
+  ClosingEvent,
+  CoordinatorMessage,
+  Done,
+  DoneResult,
+  Failed,
+  Granted,
+  Hello,
+  Message,
+  Publish,
+  Refused,
+  Release,
+  Resume,
+  Resumed,
+  Retire,
+  RetiredEvent,
+  StatusReply,
+  StatusRequest,
+  VersionEvent,
+  Welcome,
+  WireShard,
+} from './messages.ts'
+export { descriptorCountOf } from './messages.ts'
+export { MAX_NAME_BYTES, MAX_SHARDS } from './schema.ts'
+export { defaultSocketPath } from './socket-path.ts'
+export type {
+  Backing,
+  CheckpointStatus,
+  ClientStatus,
+  CoordinatorStatus,
+  LeaseStatus,
+  VersionState,
+  VersionStatus,
+} from './status.ts'
+export type { WireError } from './wire-error.ts'
+export { fromWire, toWire } from './wire-error.ts'
