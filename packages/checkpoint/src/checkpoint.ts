@@ -74,6 +74,10 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
         this.#assertOpen()
         return shard.buffer(begin, end)
       },
+      alignedCopy: (begin, end) => {
+        this.#assertOpen()
+        return shard instanceof FileMapping ? shard.alignedCopy(begin, end) : shard.buffer(begin, end)
+      },
     }))
   }
 

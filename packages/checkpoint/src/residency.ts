@@ -1,4 +1,4 @@
-import { type ByteRange, evict, FileMapping, lock, populate, residentBytes } from '@onecopy/sharedarraybuffer-utils'
+import { type ByteRange, evict, FileMapping, lock, populate, residentBytes, unlock } from '@onecopy/sharedarraybuffer-utils'
 import type { ShardMemory } from './shard-memory.ts'
 
 /** How much of a checkpoint is in RAM, in bytes of tensors. */
@@ -40,7 +40,21 @@ export async function lockShards(
   ranges: Ranges,
   options: PrefetchOptions,
 ): Promise<void> {
-  await bringShards(lock, memory, ranges, options)
+  let locked = 0
+  const lockNext: Bring = async (...shard) => {
+    await lock(...shard)
+    locked++
+  }
+  try {
+    await bringShards(lockNext, memory, ranges, options)
+  } catch (error) {
+    // All or nothing, over all shards.
+    for (let shard = 0; shard < locked; shard++) {
+      const mapping = memory[shard]!
+      if (mapping instanceof FileMapping && !mapping.closed) await unlock(mapping, ranges[shard]!)
+    }
+    throw error
+  }
 }
 
 /** One shard after the other: that keeps the disk reading forward, and `bring` is parallel inside a shard. */

@@ -17,6 +17,8 @@ import type { ReadonlyTypedArray } from './readonly-typed-array.ts'
 export interface TensorBytes {
   /** Exactly the bytes of a half-open range. */
   buffer(begin: number, end: number): SharedArrayBuffer
+  /** The same bytes at an even address: a copy that all threads share. */
+  alignedCopy(begin: number, end: number): SharedArrayBuffer
   /** Whether a part of a range is given without a copy. */
   readonly sharesParts: boolean
 }
@@ -45,7 +47,7 @@ export class TensorView {
   readonly byteLength: number
   /**
    * True when `buffer` is a copy in ordinary memory: strided slices, parts of tensors on heap backing, and BF16, F16, I16
-   * and U16 at an odd byte of a mapped file, which V8 cannot read in place.
+   * and U16 at an odd byte of a mapped file, which V8 cannot read in place (one copy for all threads of the process).
    */
   readonly copied: boolean
   readonly #bytes: TensorBytes
@@ -82,7 +84,9 @@ export class TensorView {
    * @throws CheckpointError CHECKPOINT_CLOSED when the checkpoint was closed before the first use
    */
   get buffer(): SharedArrayBuffer {
-    this.#buffer ??= this.#unreadable && this.byteLength > 0 ? this.#memory().slice(0) : this.#memory()
+    this.#buffer ??= this.#unreadable
+      ? this.#bytes.alignedCopy(this.#begin, this.#begin + this.byteLength)
+      : this.#memory()
     return this.#buffer
   }
 
@@ -154,10 +158,9 @@ export class TensorView {
 }
 
 function ownedBytes(whole: SharedArrayBuffer): TensorBytes {
-  return {
-    sharesParts: false,
-    buffer: (begin, end) => (begin === 0 && end === whole.byteLength ? whole : whole.slice(begin, end)),
-  }
+  const buffer = (begin: number, end: number): SharedArrayBuffer =>
+    begin === 0 && end === whole.byteLength ? whole : whole.slice(begin, end)
+  return { sharesParts: false, buffer, alignedCopy: buffer }
 }
 
 /** `gather` reads units of 16 bits where all lengths are even; at an odd address that ends the process (see above). */

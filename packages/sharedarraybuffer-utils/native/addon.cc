@@ -22,6 +22,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("descriptorOf", Napi::Function::New<onecopy::DescriptorOf>(env));
   exports.Set("mappingCount", Napi::Function::New<onecopy::MappingCount>(env));
   exports.Set("createBuffer", Napi::Function::New<onecopy::CreateBuffer>(env));
+  exports.Set("copyAligned", Napi::Function::New<onecopy::CopyAligned>(env));
   exports.Set("describeParts", Napi::Function::New<onecopy::DescribeParts>(env));
   exports.Set("residentBytes", Napi::Function::New<onecopy::ResidentBytes>(env));
   exports.Set("adviseRange", Napi::Function::New<onecopy::AdviseRange>(env));

@@ -5,8 +5,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 namespace onecopy {
 
@@ -48,6 +51,10 @@ struct Mapping {
   size_t handles = 0;              // open Mapping objects of all threads
   size_t buffers = 0;              // live SharedArrayBuffers and running jobs
   std::atomic<PartTable*> parts{nullptr};
+  // Copies of parts that cannot be read in place, by begin and length, for as long as any thread has one; see
+  // shared-buffer.cc.
+  std::mutex copies_mutex;
+  std::map<std::pair<size_t, size_t>, std::weak_ptr<void>> copies;
 };
 
 // The process-wide registry, shared by all threads because the library's static state is.

@@ -1,6 +1,7 @@
 // The one file that speaks to V8 itself: Node-API cannot wrap foreign memory in a SharedArrayBuffer on Node 20.
 #include "shared-buffer.h"
 
+#include <sys/mman.h>
 #include <v8.h>
 
 #include <cstring>
@@ -30,7 +31,39 @@ size_t SizeArgument(const Napi::CallbackInfo& info, size_t argument) {
   return static_cast<size_t>(info[argument].As<Napi::Number>().Int64Value());
 }
 
+void UnmapCopy(void* copy, size_t length, void*) { munmap(copy, length); }
+
+// The bytes at a page of their own, read-only like the mapping, or null when there is no memory for them.
+std::shared_ptr<v8::BackingStore> CopyOf(const uint8_t* from, size_t length) {
+  void* copy = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (copy == MAP_FAILED) return nullptr;
+  memcpy(copy, from, length);
+  mprotect(copy, length, PROT_READ);
+  return v8::SharedArrayBuffer::NewBackingStore(copy, length, UnmapCopy, nullptr);
+}
+
 }  // namespace
+
+// copyAligned(handle, byteOffset, byteLength): a copy of these bytes at an even address, one for all threads that ask
+// while any of them has it.
+Napi::Value CopyAligned(const Napi::CallbackInfo& info) {
+  Mapping* mapping = OpenMapping(info, 0);
+  const size_t offset = SizeArgument(info, 1);
+  const size_t length = SizeArgument(info, 2);
+  if (offset > mapping->byte_length || length > mapping->byte_length - offset) {
+    throw SystemError(info.Env(), ERANGE, "copyAligned", mapping->path);
+  }
+  std::shared_ptr<v8::BackingStore> store;
+  {
+    // Held while copying: a second thread that wants the same bytes waits for them instead of copying them too.
+    std::lock_guard lock(mapping->copies_mutex);
+    std::weak_ptr<void>& known = mapping->copies[{offset, length}];
+    store = std::static_pointer_cast<v8::BackingStore>(known.lock());
+    if (store == nullptr) known = store = CopyOf(mapping->base + offset, length);
+  }
+  if (store == nullptr) throw SystemError(info.Env(), ENOMEM, "mmap", mapping->path);
+  return ToNapi(info.Env(), v8::SharedArrayBuffer::New(v8::Isolate::GetCurrent(), std::move(store)));
+}
 
 // createBuffer(handle, byteOffset, byteLength): a SharedArrayBuffer that is exactly these bytes. One for each tensor
 // and never one for a whole shard: a view that crosses postMessage keeps only the low 32 bits of its byteOffset.

@@ -51,6 +51,7 @@ export interface Addon {
   descriptorOf(handle: object): number
   mappingCount(): number
   createBuffer(handle: object, byteOffset: number, byteLength: number): SharedArrayBuffer
+  copyAligned(handle: object, byteOffset: number, byteLength: number): SharedArrayBuffer
   describeParts(handle: object, table: SharedArrayBuffer, ...layout: number[]): void
   residentBytes(handle: object, begin: number, end: number): number
   adviseRange(handle: object, begin: number, end: number, advice: Advice): Promise<void>

@@ -92,6 +92,21 @@ export class FileMapping implements Disposable {
     return begin === end ? new SharedArrayBuffer(0) : requireAddon().createBuffer(handle, begin, end - begin)
   }
 
+  /**
+   * A copy of the given bytes at an even address, for 16-bit elements at an odd byte of the file, which V8 cannot read in
+   * place. There is one copy for all threads, for as long as any of them has it.
+   * @throws SharedMemoryError MAPPING_CLOSED, RANGE_OUT_OF_BOUNDS, MAP_FAILED when there is no memory
+   */
+  alignedCopy(begin: number, end: number): SharedArrayBuffer {
+    const handle = this.handle({ begin, end })
+    if (begin === end) return new SharedArrayBuffer(0)
+    try {
+      return requireAddon().copyAligned(handle, begin, end - begin)
+    } catch (error) {
+      throw fromNative(error, 'MAP_FAILED', `Cannot copy bytes [${begin}, ${end}) of "${this.path}"`)
+    }
+  }
+
   /** The mapping's own descriptor, for sending it to another process. Valid while this is open; never close it. */
   get descriptor(): number {
     return requireAddon().descriptorOf(this.handle())
