@@ -1,4 +1,12 @@
-import { type ByteRange, evict, FileMapping, lock, populate, residentBytes, unlock } from '@onecopy/sharedarraybuffer-utils'
+import {
+  type ByteRange,
+  evict,
+  FileMapping,
+  lock,
+  populate,
+  residentBytes,
+  unlock,
+} from '@onecopy/sharedarraybuffer-utils'
 import type { ShardMemory } from './shard-memory.ts'
 
 /** How much of a checkpoint is in RAM, in bytes of tensors. */
