@@ -120,7 +120,7 @@ export class CoordinatorClient {
   async #connect(): Promise<Link> {
     const link: Link = await Link.connect(this.socket, this.#name, {
       onEvent: (event) => {
-        if (event.type === 'version') this.#announce(event.checkpoint, event.version, event.fingerprint)
+        if (event.type === 'version') this.#announce(event.checkpoint, event.version)
       },
       onLost: () => this.#onLost(),
     })
@@ -170,9 +170,10 @@ export class CoordinatorClient {
     }
   }
 
-  #announce(name: string, version: number, fingerprint: string): void {
+  #announce(name: string, version: number): void {
     for (const holding of this.#holdings) {
-      if (holding.granted.checkpoint !== name || holding.granted.fingerprint === fingerprint) continue
+      // The coordinator says what is new; after a restart its numbers may be lower than the one held.
+      if (holding.granted.checkpoint !== name || holding.version === version) continue
       holding.latest = version
       holding.checkpoint.emit('version', { checkpoint: name, version })
     }
@@ -180,7 +181,7 @@ export class CoordinatorClient {
 
   async #latest(name: string, current: Checkpoint): Promise<Checkpoint> {
     const newest = await this.attach(name, null, 0)
-    if (newest.fingerprint !== current.fingerprint) return newest
+    if (newest.version !== current.version) return newest
     newest.close()
     return current
   }

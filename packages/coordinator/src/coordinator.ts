@@ -11,6 +11,7 @@ import {
 } from '@onecopy/protocol'
 import { listenUnix, lockFile, SharedMemoryError, UnixListener } from '@onecopy/sharedarraybuffer-utils'
 import { Admission, type AdmissionOptions } from './admission.ts'
+import { FileGuard, type GuardEvent, type WriterPolicy } from './file-guard.ts'
 import { activatedSocket, notifySystemd } from './notify-systemd.ts'
 import { type PublishOptions, Registry } from './registry.ts'
 import { prepareSocketFolder } from './socket-folder.ts'
@@ -36,6 +37,12 @@ export interface CoordinatorOptions extends AdmissionOptions {
    * memory back before it reads from disk, in milliseconds. @default 3000
    */
   readonly handBackMs?: number
+  /**
+   * When somebody is about to write to a file that clients have mapped: `warn` emits an event and lets the writer go on;
+   * `seal` first publishes a copy in sealed memory, while the kernel holds the writer up; `ignore` takes no leases. Works
+   * where the kernel gives read leases, see FileLease. @default `warn`
+   */
+  readonly whenWritten?: WriterPolicy
 }
 
 /** What a coordinator tells. */
@@ -48,6 +55,7 @@ export type CoordinatorEvent =
   | { readonly type: 'retired'; readonly checkpoint: string }
   | { readonly type: 'attached' | 'detached'; readonly client: ClientStatus }
   | { readonly type: 'refused'; readonly error: Error }
+  | GuardEvent
 
 /** The one owner of a host's checkpoints: it maps or seals them once and hands them to other processes. */
 export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> implements AsyncDisposable {
@@ -56,6 +64,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
   readonly #since = new Date()
   readonly #registry: Registry
   readonly #admission: Admission
+  readonly #guard: FileGuard
   readonly #listener: UnixListener
   readonly #lock: number | null
   readonly #handBackUntil: number
@@ -69,6 +78,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     const handBackMs = options.handBackMs ?? DEFAULT_HAND_BACK_MS
     this.#handBackUntil = listening.followsADeadOne ? Date.now() + handBackMs : 0
     this.#registry = new Registry(options.budgetBytes ?? null)
+    this.#guard = new FileGuard(this.#registry, options.whenWritten ?? 'warn', (event) => this.emit('event', event))
     const host = { registry: this.#registry, handBackMs, status: () => this.status() }
     this.#admission = new Admission(this.id, host, options, (event) => this.emit('event', event))
     this.#listener = new UnixListener(
@@ -147,6 +157,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     notifySystemd('STOPPING=1')
     this.#listener.close()
     await this.#admission.close(reason)
+    this.#guard.close()
     this.#registry.close()
     // A socket that systemd opened is systemd's to remove.
     if (this.#lock === null) return

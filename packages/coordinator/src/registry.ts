@@ -96,7 +96,7 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     })
     const settings = { source, backing, pinned, priority }
     const entry = this.#entries.get(name) ?? this.#newEntry(name, settings)
-    const known = await this.#findLoaded(entry, fingerprint, handBackMs)
+    const known = await this.#findLoaded(entry, fingerprint, backing, handBackMs)
     const version = known ?? new Version(name, entry.nextNumber++, fingerprint, byteLength)
     if (known === undefined) entry.versions.push(version)
     try {
@@ -193,9 +193,16 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     this.#entries.clear()
   }
 
-  async #findLoaded(entry: Entry, fingerprint: string, handBackMs: number): Promise<Version | undefined> {
+  async #findLoaded(
+    entry: Entry,
+    fingerprint: string,
+    backing: PublishedBacking,
+    handBackMs: number,
+  ): Promise<Version | undefined> {
     const find = (): Version | undefined =>
-      entry.versions.find((version) => version.fingerprint === fingerprint && version.memory !== null)
+      entry.versions.find(
+        (version) => version.fingerprint === fingerprint && version.memory?.checkpoint.backing === backing,
+      )
     const deadline = Date.now() + handBackMs
     for (let left = handBackMs; left > 0 && find() === undefined; left = deadline - Date.now()) {
       await waitForEvent(this, left)

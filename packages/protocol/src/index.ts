@@ -40,7 +40,7 @@ export type {
   Welcome,
   WireShard,
 } from './messages.ts'
-export { descriptorCountOf } from './messages.ts'
+export { descriptorCountOf, MAX_WAIT_MS } from './messages.ts'
 export { MAX_NAME_BYTES, MAX_SHARDS } from './schema.ts'
 export { defaultSocketPath } from './socket-path.ts'
 export type {

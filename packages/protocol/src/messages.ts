@@ -42,7 +42,7 @@ export interface Acquire {
   readonly checkpoint: string
   /** null: the latest that is ready. */
   readonly version: number | null
-  /** How long to wait for a version that is not there yet. */
+  /** How long to wait for a version that is not there yet; more than `MAX_WAIT_MS` counts as that. */
   readonly waitMs: number
 }
 
@@ -209,7 +209,11 @@ export function descriptorCountOf(message: Message): number {
   return message.type === 'resume' && message.backing === 'sealed' ? 1 + message.shards.length : 0
 }
 
+/** Longest wait, in milliseconds, about 25 days: what timers can count. */
+export const MAX_WAIT_MS = 2_147_483_647
+
 const kind = oneOf
+const wait: Check<number> = (value, at) => Math.min(wholeNumber(value, at), MAX_WAIT_MS)
 const software = printableText(256)
 const shards = list(object<WireShard>({ name, byteLength: wholeNumber }), MAX_SHARDS)
 
@@ -227,7 +231,7 @@ export const clientMessage: Check<ClientMessage> = union<ClientMessage>({
     id: wholeNumber,
     checkpoint: name,
     version: nullable(wholeNumber),
-    waitMs: wholeNumber,
+    waitMs: wait,
   }),
   release: object<Release>({ type: kind('release'), id: wholeNumber, lease: wholeNumber }),
   resume: object<Resume>({

@@ -21,7 +21,7 @@ export const MAX_SHARDS = 16_383
 /** @param maxBytes of the text as UTF-8 */
 export function text(maxBytes: number): Check<string> {
   return (value, path) => {
-    if (typeof value !== 'string') return refuse(value, path, 'a string')
+    if (typeof value !== 'string') return refuse(describe(value), path, 'a string')
     if (value.length > maxBytes || Buffer.byteLength(value) > maxBytes) {
       const message = `Invalid message: ${path} is longer than ${maxBytes} bytes`
       throw new ProtocolError('MESSAGE_INVALID', message, { field: path, limit: maxBytes })
@@ -46,21 +46,21 @@ export function printableText(maxBytes: number): Check<string> {
 export const wholeNumber: Check<number> = (value, path) =>
   Number.isSafeInteger(value) && (value as number) >= 0
     ? (value as number)
-    : refuse(value, path, 'a whole number from 0 to 2^53 - 1')
+    : refuse(describe(value), path, 'a whole number from 0 to 2^53 - 1')
 
 export const flag: Check<boolean> = (value, path) =>
-  typeof value === 'boolean' ? value : refuse(value, path, 'true or false')
+  typeof value === 'boolean' ? value : refuse(describe(value), path, 'true or false')
 
 export const plainObject: Check<PlainObject> = (value, path) =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as PlainObject)
-    : refuse(value, path, 'a map')
+    : refuse(describe(value), path, 'a map')
 
 export function oneOf<const T extends string>(...allowed: readonly T[]): Check<T> {
   return (value, path) =>
     (allowed as readonly unknown[]).includes(value)
       ? (value as T)
-      : refuse(value, path, allowed.map((each) => `"${each}"`).join(' or '))
+      : refuse(describe(value), path, allowed.map((each) => `"${each}"`).join(' or '))
 }
 
 /** Absent reads as null, so that a field may be added later. */
@@ -70,7 +70,7 @@ export function nullable<T>(check: Check<T>): Check<T | null> {
 
 export function list<T>(check: Check<T>, maxLength: number): Check<readonly T[]> {
   return (value, path) => {
-    if (!Array.isArray(value)) return refuse(value, path, 'a list')
+    if (!Array.isArray(value)) return refuse(describe(value), path, 'a list')
     if (value.length > maxLength) return refuse(`a list of ${value.length}`, path, `a list of at most ${maxLength}`)
     return value.map((element, index) => check(element, `${path}[${index}]`))
   }
@@ -82,7 +82,9 @@ export function object<T extends object>(fields: { readonly [K in keyof T]-?: Ch
   return (value, path) => {
     const given = plainObject(value, path)
     const prefix = path === '' ? '' : `${path}.`
-    return Object.fromEntries(checks.map(([key, check]) => [key, check(given[key], prefix + key)])) as T
+    return Object.fromEntries(
+      checks.map(([key, check]) => [key, check(Object.hasOwn(given, key) ? given[key] : undefined, prefix + key)]),
+    ) as T
   }
 }
 
@@ -94,14 +96,17 @@ export function union<T extends { readonly type: string }>(
 ): Check<T> {
   const checks = new Map<unknown, Check<T>>(Object.entries(kinds) as [string, Check<T>][])
   return (value, path) => {
-    const { type } = plainObject(value, path === '' ? 'the body' : path)
+    const given = plainObject(value, path === '' ? 'the body' : path)
+    const type = given['type']
     const check = checks.get(type)
-    return check === undefined ? refuse(type, 'type', `one of ${[...checks.keys()].join(', ')}`) : check(value, path)
+    return check === undefined
+      ? refuse(describe(type), 'type', `one of ${[...checks.keys()].join(', ')}`)
+      : check(value, path)
   }
 }
 
-function refuse(value: unknown, path: string, expected: string): never {
-  throw new ProtocolError('MESSAGE_INVALID', `Invalid message: ${path} is ${describe(value)}, it must be ${expected}`, {
+function refuse(found: string, path: string, expected: string): never {
+  throw new ProtocolError('MESSAGE_INVALID', `Invalid message: ${path} is ${found}, it must be ${expected}`, {
     field: path,
   })
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { decodeBody, encodeBody } from '../src/body.ts'
-import { descriptorCountOf, type Message, ProtocolError } from '../src/index.ts'
+import { descriptorCountOf, MAX_WAIT_MS, type Message, ProtocolError } from '../src/index.ts'
 import { clientMessage, coordinatorMessage } from '../src/messages.ts'
 import type { Check } from '../src/schema.ts'
 import { CLIENT_MESSAGES, COORDINATOR_MESSAGES } from './support.ts'
@@ -56,6 +56,14 @@ describe('the other direction', () => {
     for (const message of CLIENT_MESSAGES.filter(({ type }) => type !== 'status')) {
       expect(() => coordinatorMessage(message, '')).toThrow(/type is/)
     }
+  })
+})
+
+describe('acquire', () => {
+  it('waits no longer than a timer can', () => {
+    const acquire = { type: 'acquire', id: 1, checkpoint: 'x', version: null }
+    expect(clientMessage({ ...acquire, waitMs: Number.MAX_SAFE_INTEGER }, '')).toMatchObject({ waitMs: MAX_WAIT_MS })
+    expect(() => clientMessage({ ...acquire, waitMs: Number.POSITIVE_INFINITY }, '')).toThrow(/waitMs is Infinity/)
   })
 })
 

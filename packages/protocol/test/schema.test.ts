@@ -6,9 +6,12 @@ function refusal(message: string, field?: string): object {
 }
 
 describe('wholeNumber', () => {
-  it.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, '1', 1n, null, undefined, true])('refuses %s', (bad) => {
-    expect(() => wholeNumber(bad, 'id')).toThrow(expect.objectContaining({ code: 'MESSAGE_INVALID', field: 'id' }))
-  })
+  it.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, '1', 1n, null, undefined, true])(
+    'refuses %s',
+    (bad) => {
+      expect(() => wholeNumber(bad, 'id')).toThrow(expect.objectContaining({ code: 'MESSAGE_INVALID', field: 'id' }))
+    },
+  )
 
   it('takes 0 and 2^53 - 1', () => {
     expect([0, 2 ** 53 - 1].map((good) => wholeNumber(good, 'id'))).toEqual([0, 2 ** 53 - 1])
@@ -23,7 +26,8 @@ describe('text', () => {
 
   it('is printable when it is shown to people', () => {
     expect(printableText(9)('a b ü', 'x')).toBe('a b ü')
-    for (const bad of ['a\nb', '\u001b[2J', '\u009b', '\0']) expect(() => printableText(9)(bad, 'x')).toThrow(/printable/)
+    for (const bad of ['a\nb', '\u001b[2J', '\u009b', '\0'])
+      expect(() => printableText(9)(bad, 'x')).toThrow(/printable/)
   })
 })
 
@@ -51,7 +55,9 @@ describe('object', () => {
 
   it('takes nothing from prototypes', () => {
     const inherits = object<{ valueOf: number }>({ valueOf: wholeNumber })
-    expect(() => inherits({}, '')).toThrow(refusal('Invalid message: valueOf is missing, it must be a whole number from 0 to 2^53 - 1'))
+    expect(() => inherits({}, '')).toThrow(
+      refusal('Invalid message: valueOf is missing, it must be a whole number from 0 to 2^53 - 1'),
+    )
   })
 })
 
@@ -64,7 +70,9 @@ describe('union', () => {
   it('refuses types that it does not know, and quotes little of them', () => {
     expect(check({ type: 'b' }, '')).toEqual({ type: 'b' })
     for (const bad of ['c', 'constructor', '__proto__', 1, null, undefined, [], {}]) {
-      expect(() => check({ type: bad }, '')).toThrow(expect.objectContaining({ code: 'MESSAGE_INVALID', field: 'type' }))
+      expect(() => check({ type: bad }, '')).toThrow(
+        expect.objectContaining({ code: 'MESSAGE_INVALID', field: 'type' }),
+      )
     }
     const thrown = (() => {
       try {

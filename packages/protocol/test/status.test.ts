@@ -8,9 +8,11 @@ describe('coordinatorStatus', () => {
   })
 
   it('names the place of what is wrong in a version', () => {
-    const broken = structuredClone(STATUS) as { checkpoints: { versions: { state: string }[] }[] } & typeof STATUS
-    broken.checkpoints[0]!.versions[2]!.state = 'asleep'
-    expect(() => coordinatorStatus(broken, 'status')).toThrow(/status\.checkpoints\[0\]\.versions\[2\]\.state is "asleep"/)
+    const broken = structuredClone(STATUS)
+    Object.assign(broken.checkpoints[0]!.versions[2]!, { state: 'asleep' })
+    expect(() => coordinatorStatus(broken, 'status')).toThrow(
+      /status\.checkpoints\[0\]\.versions\[2\]\.state is "asleep"/,
+    )
   })
 })
 

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connectUnix, listenUnix, UnixListener, type UnixStream } from '@onecopy/sharedarraybuffer-utils'
 import { afterEach } from 'vitest'
-import type { ClientMessage, CoordinatorMessage, CoordinatorStatus } from '../src/index.ts'
 import { encodeBody } from '../src/body.ts'
 import { encodeFrame } from '../src/frame.ts'
+import type { ClientMessage, CoordinatorMessage, CoordinatorStatus } from '../src/index.ts'
 
 /** Descriptors that this process has open. */
 export function openDescriptorCount(): number {

@@ -1,6 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { decodeBody, encodeBody } from '../src/body.ts'
-import { CoordinatorError, type CoordinatorErrorCode, fromWire, ProtocolError, toWire, type WireError } from '../src/index.ts'
+import {
+  CoordinatorError,
+  type CoordinatorErrorCode,
+  fromWire,
+  ProtocolError,
+  toWire,
+  type WireError,
+} from '../src/index.ts'
 import { wireError } from '../src/wire-error.ts'
 
 function overTheWire(error: unknown): Error {
@@ -36,7 +43,10 @@ describe('an error on the wire', () => {
   it('keeps name, code, message and data of errors from elsewhere', () => {
     const system = Object.assign(new Error('open failed'), { code: 'ENOENT', errno: -2, syscall: 'open', path: '/x' })
     const received = overTheWire(new CoordinatorError('LOAD_FAILED', 'Cannot load', { cause: system }))
-    expect(received).toMatchObject({ causeCode: 'ENOENT', cause: { name: 'Error', code: 'ENOENT', path: '/x', errno: -2 } })
+    expect(received).toMatchObject({
+      causeCode: 'ENOENT',
+      cause: { name: 'Error', code: 'ENOENT', path: '/x', errno: -2 },
+    })
     expect((received.cause as Error).message).toBe('open failed')
     class FormatError extends Error {
       override readonly name = 'FormatError'
@@ -66,7 +76,9 @@ describe('an error on the wire', () => {
       inner: { run: () => 1, kept: ['a', undefined, 1], date: new Date() },
     })
     expect(toWire(error)).toEqual({ ...plain, message: 'x', fields: { inner: { kept: ['a', 1] } } })
-    expect(JSON.stringify(toWire(new CoordinatorError('NAME_INVALID', 'x', { cause: error })))).not.toContain('wire-error.test')
+    expect(JSON.stringify(toWire(new CoordinatorError('NAME_INVALID', 'x', { cause: error })))).not.toContain(
+      'wire-error.test',
+    )
   })
 
   it('is never larger than a frame, nor does it fail, whatever was thrown', () => {

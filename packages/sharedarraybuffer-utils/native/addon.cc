@@ -2,6 +2,7 @@
 
 #include "convert.h"
 #include "fault-report.h"
+#include "file-lease.h"
 #include "library-pin.h"
 #include "mapping.h"
 #include "residency.h"
@@ -37,6 +38,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("connectUnix", Napi::Function::New<onecopy::ConnectUnix>(env));
   exports.Set("sendDatagram", Napi::Function::New<onecopy::SendDatagram>(env));
   exports.Set("lockFile", Napi::Function::New<onecopy::LockFile>(env));
+  exports.Set("takeLease", Napi::Function::New<onecopy::TakeLease>(env));
+  exports.Set("leaseHolds", Napi::Function::New<onecopy::LeaseHolds>(env));
   exports.Set("UnixSocket", onecopy::UnixSocket::Define(env));
   return exports;
 }

@@ -149,12 +149,20 @@ int UnixSocket::Descriptor(Napi::Env env) const {
 void UnixSocket::OnReady(uv_poll_t* poll, int status, int events) {
   UnixSocket* self = static_cast<Watcher*>(poll->data)->socket;
   if (self == nullptr) return;
-  Napi::HandleScope scope(self->Env());
+  Napi::Env env = self->Env();
+  Napi::HandleScope scope(env);
   // An error makes the socket readable: the next receive() tells what it is.
   const bool readable = status != 0 || (events & UV_READABLE) != 0;
   const bool writable = (events & UV_WRITABLE) != 0;
-  self->on_ready_.MakeCallback(self->Value(), {Napi::Boolean::New(self->Env(), readable),
-                                               Napi::Boolean::New(self->Env(), writable)}, self->context_);
+  // The callback may close the socket, so nothing of it is used once the callback runs: not its function, not itself.
+  const Napi::Function on_ready = self->on_ready_.Value();
+  const Napi::Object receiver = self->Value();
+  try {
+    on_ready.MakeCallback(receiver, {Napi::Boolean::New(env, readable), Napi::Boolean::New(env, writable)}, self->context_);
+  } catch (const Napi::Error& error) {
+    // What a handler throws is the program's uncaught exception; as a C++ exception it would end the process mutely.
+    napi_fatal_exception(env, error.Value());
+  }
 }
 
 // watch(readable, writable): what onReady is called for.

@@ -65,6 +65,8 @@ export interface Addon {
   connectUnix(path: string): number
   sendDatagram(path: string, text: string): void
   lockFile(path: string): number
+  takeLease(descriptor: number): void
+  leaseHolds(descriptor: number): boolean
   readonly UnixSocket: new (descriptor: number, onReady: (readable: boolean, writable: boolean) => void) => NativeSocket
   convertToFloat32(format: string, source: Uint8Array, elementCount: number, target: Float32Array): void
 }
