@@ -108,8 +108,8 @@ export class Link {
         reject(gone())
         return
       }
-      this.#pending.set(id, { resolve, reject })
       this.#connection.send({ ...request, id } as RequestMessage, descriptors)
+      this.#pending.set(id, { resolve, reject })
     })
   }
 

@@ -60,6 +60,11 @@ export class Admission {
 
   /** Takes a new connection over. */
   admit(stream: UnixStream): void {
+    // Answers cost memory too: far beyond the limit, a connection is only closed.
+    if (this.#connections.size >= 2 * this.#maxClients) {
+      stream.close()
+      return
+    }
     let session: Session | null = null
     const connection = coordinatorConnection(stream, {
       onMessage: (message, descriptors) => {
@@ -72,7 +77,8 @@ export class Admission {
       onClose: (error) => {
         clearTimeout(hello)
         this.#connections.delete(connection)
-        if (error !== null) this.#tell({ type: 'refused', error })
+        // A client that dies with unread events breaks its connection; only what it did wrong is worth telling.
+        if (error !== null && error.code !== 'CONNECTION_CLOSED') this.#tell({ type: 'refused', error })
         if (session === null) return
         const client = session.describe()
         this.#sessions.delete(session)
@@ -83,8 +89,6 @@ export class Admission {
     this.#connections.add(connection)
     const hello = setTimeout(() => connection.close(), HELLO_TIMEOUT_MS)
     hello.unref()
-    const refusal = this.#refusal(connection)
-    if (refusal !== null) this.#refuse(connection, refusal)
   }
 
   announce(version: Version): void {
@@ -111,7 +115,9 @@ export class Admission {
   }
 
   #welcome(connection: CoordinatorConnection, hello: Hello): Session | null {
-    const protocol = agreeOnProtocol(hello)
+    // Refused only now: an answer before the hello could reach the client as a broken pipe.
+    const refusal = this.#refusal(connection)
+    const protocol = refusal ?? agreeOnProtocol(hello)
     if (typeof protocol !== 'number') {
       this.#refuse(connection, protocol)
       return null
@@ -146,7 +152,7 @@ export class Admission {
       const message = `Process ${pid} of user ${uid}, group ${gid} may not attach; allowed: ${allowed.filter(Boolean).join(', ')}`
       return new CoordinatorError('CLIENT_REFUSED', message)
     }
-    if (this.#connections.size <= this.#maxClients) return null
+    if (this.#sessions.size < this.#maxClients) return null
     return new CoordinatorError('CLIENT_REFUSED', `The coordinator has ${this.#maxClients} clients, the most it takes`)
   }
 }

@@ -14,6 +14,9 @@ import { takeBack } from './hand-back.ts'
 import { type Registry, waitForEvent } from './registry.ts'
 import type { Lease, Version } from './version.ts'
 
+/** Requests of one client that may wait for their answers at a time; each has a timer and a listener while it waits. */
+const MAX_REQUESTS = 256
+
 /** What a session asks of its coordinator. */
 export interface SessionHost {
   readonly registry: Registry
@@ -32,6 +35,7 @@ export class Session {
   readonly #leases = new Map<number, Lease>()
   /** Names whose news this client wants: those it ever had a lease on. */
   readonly #follows = new Set<string>()
+  #requests = 0
   #ended = false
 
   constructor(id: number, name: string, connection: CoordinatorConnection, host: SessionHost) {
@@ -43,11 +47,17 @@ export class Session {
 
   /** Answers one request; failures are answers too. */
   async handle(message: ClientMessage, descriptors: readonly number[]): Promise<void> {
+    this.#requests++
     try {
+      if (this.#requests > MAX_REQUESTS) {
+        const text = `The client waits for ${MAX_REQUESTS} answers already, the most that one connection may`
+        throw new CoordinatorError('CLIENT_REFUSED', text)
+      }
       await this.#dispatch(message, descriptors)
     } catch (error) {
       if ('id' in message) this.#send({ type: 'error', id: message.id, error: toWire(error) })
     } finally {
+      this.#requests--
       closeDescriptors(descriptors)
     }
   }

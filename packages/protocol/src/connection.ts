@@ -14,7 +14,7 @@ import {
 import type { Check } from './schema.ts'
 
 /** What waits to be read by a peer, in bytes, before it is taken for one that never reads. */
-export const MAX_PENDING_BYTES: number = 32 * 1024 * 1024
+export const MAX_PENDING_BYTES: number = 16 * 1024 * 1024
 
 /** What a connection calls. */
 export interface ConnectionHandlers<Incoming extends Message> {

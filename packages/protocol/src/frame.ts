@@ -7,8 +7,8 @@ export const FRAME_HEADER_BYTES = 8
 /** Longest body, in bytes. Directory and weights go as descriptors, so the longest list of shards fits easily. */
 export const MAX_FRAME_BYTES: number = 8 * 1024 * 1024
 
-/** Descriptors of one frame: a directory and 16,383 shards. */
-export const MAX_DESCRIPTORS_A_FRAME = 16_384
+/** Descriptors of one frame: a directory and 4,095 shards. */
+export const MAX_DESCRIPTORS_A_FRAME = 4096
 
 /** Longest body of a peer that has not been welcomed, in bytes: a hello, and not a reason to allocate. */
 export const MAX_HELLO_BYTES: number = 4 * 1024

@@ -16,7 +16,7 @@ export const MAX_PATH_BYTES = 4096
 export const MAX_LIST_LENGTH = 65_536
 
 /** Files of one checkpoint, and shards of one version: one less than the descriptors of a frame. */
-export const MAX_SHARDS = 16_383
+export const MAX_SHARDS = 4095
 
 /** @param maxBytes of the text as UTF-8 */
 export function text(maxBytes: number): Check<string> {
