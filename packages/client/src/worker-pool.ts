@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import { Checkpoint } from '@onecopy/checkpoint'
-import { Piscina } from 'piscina'
+import type { Piscina } from 'piscina'
 import { ClientError } from './errors.ts'
 import { type PoolWorkerData, SHARE_KEY } from './worker-data.ts'
 
@@ -33,6 +33,7 @@ const EVENTS = ['close', 'drain', 'error', 'message', 'needsDrain', 'workerDestr
  * @typeParam Result what the task function gives
  */
 export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter implements AsyncDisposable {
+  readonly #Piscina: typeof Piscina
   readonly #options: Omit<WorkerPoolOptions, 'checkpoint'>
   #current: Generation<Task, Result>
   /** Generations that still finish tasks on the weights they began with. */
@@ -40,9 +41,10 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
   #destroyed = false
 
   /** @internal Pools come from `createWorkerPool`. */
-  constructor({ checkpoint, ...options }: WorkerPoolOptions) {
+  constructor(piscina: typeof Piscina, { checkpoint, ...options }: WorkerPoolOptions) {
     super()
     assertPlainObject(options.workerData)
+    this.#Piscina = piscina
     this.#options = options
     this.#current = this.#start(checkpoint)
   }
@@ -55,7 +57,15 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
   run(task: Task, options: Omit<PiscinaRunOptions, 'filename'> & { filename?: string | URL } = {}): Promise<Result> {
     if (this.#destroyed) return Promise.reject(poolDestroyed())
     const { filename, ...rest } = options
-    return this.#current.piscina.run(task, filename === undefined ? rest : { ...rest, filename: toFilename(filename) })
+    const generation = this.#current
+    const resolved = filename === undefined ? rest : { ...rest, filename: toFilename(filename) }
+    const result = generation.piscina.run(task, resolved)
+    generation.unfinished++
+    const ended = (): void => {
+      if (--generation.unfinished === 0) generation.onIdle?.()
+    }
+    result.then(ended, ended)
+    return result
   }
 
   /**
@@ -127,7 +137,7 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
     const own = Checkpoint.adopt(checkpoint.share())
     const shared: PoolWorkerData = { [SHARE_KEY]: own.share() }
     try {
-      const piscina = new Piscina<Task, Result>({
+      const piscina = new this.#Piscina<Task, Result>({
         ...options,
         filename: toFilename(filename),
         workerData: { ...workerData, ...shared },
@@ -135,16 +145,25 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
       for (const event of EVENTS) piscina.on(event, (...args) => this.emit(event, ...args))
       // piscina announces its first threads in a microtask, before the caller of an async function can listen.
       piscina.on('workerCreate', (worker) => process.nextTick(() => this.emit('workerCreate', worker)))
-      return { checkpoint: own, piscina }
+      return { checkpoint: own, piscina, unfinished: 0, onIdle: null }
     } catch (error) {
       own.close()
       throw error
     }
   }
 
-  async #drain({ piscina, checkpoint }: Generation<Task, Result>, options: PiscinaCloseOptions = {}): Promise<void> {
-    await piscina.close(options)
-    checkpoint.close()
+  /**
+   * Ends a generation after its tasks. piscina's own close counts a thread as done again with every task that it ends, so
+   * that it ends other threads, and the queue, in the midst of their tasks; and it waits 30 seconds at most.
+   */
+  async #drain(generation: Generation<Task, Result>, options: PiscinaCloseOptions = {}): Promise<void> {
+    if (generation.unfinished > 0 && options.force !== true) {
+      await new Promise<void>((resolve) => {
+        generation.onIdle = resolve
+      })
+    }
+    await generation.piscina.close(options)
+    generation.checkpoint.close()
   }
 }
 
@@ -152,6 +171,10 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
 interface Generation<Task, Result> {
   readonly checkpoint: Checkpoint
   readonly piscina: Piscina<Task, Result>
+  /** Tasks that run or wait. */
+  unfinished: number
+  /** Called when the last of them has ended; null while nobody waits for it. */
+  onIdle: (() => void) | null
 }
 
 function poolDestroyed(): ClientError {
@@ -165,7 +188,9 @@ function poolDestroyed(): ClientError {
 export async function createWorkerPool<Task = unknown, Result = unknown>(
   options: WorkerPoolOptions,
 ): Promise<WorkerPool<Task, Result>> {
-  return new WorkerPool<Task, Result>(options)
+  // Loaded here: a process that only attaches need not wait for it.
+  const { Piscina } = await import('piscina')
+  return new WorkerPool<Task, Result>(Piscina, options)
 }
 
 function toFilename(filename: string | URL): string {
