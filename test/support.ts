@@ -1,9 +1,16 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { createHash, randomBytes } from 'node:crypto'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { serializeHeader, serializeShardIndex, shardFileName, type TensorSpec } from '@onecopy/safetensors'
+import {
+  parseSafetensors,
+  serializeHeader,
+  serializeShardIndex,
+  shardFileName,
+  type TensorSpec,
+} from '@onecopy/safetensors'
 import { onTestFinished } from 'vitest'
 
 /** A folder that is removed when the test ends. */
@@ -36,4 +43,66 @@ export function writeSparseCheckpoint(folder: string, shards: readonly (readonly
   }
   writeFileSync(join(folder, 'model.safetensors.index.json'), serializeShardIndex({ weightMap, totalSize }))
   return folder
+}
+
+/** Between the beginnings of two islands of real bytes in a file of `sprinkle`. */
+const ISLAND_STRIDE = 2 ** 20
+const ISLAND_BYTES = 8192
+
+/** Writes random bytes here and there into the holes of sparse shards, so that no two tensors are the same. */
+export function sprinkle(shardPaths: readonly string[]): void {
+  for (const path of shardPaths) {
+    const file = readFileSync(path)
+    const data = 8 + Number(file.readBigUInt64LE())
+    const descriptor = openSync(path, 'r+')
+    for (let at = data; at < file.byteLength; at += ISLAND_STRIDE) {
+      const bytes = randomBytes(Math.min(ISLAND_BYTES, file.byteLength - at))
+      writeSync(descriptor, bytes, 0, bytes.byteLength, at)
+    }
+    closeSync(descriptor)
+  }
+}
+
+/** sha256 of every tensor, read with plain file reads. */
+export function checksumsOf(shardPaths: readonly string[]): Record<string, string> {
+  const checksums: Record<string, string> = {}
+  for (const path of shardPaths) {
+    const file = readFileSync(path)
+    const data = file.subarray(8 + Number(file.readBigUInt64LE()))
+    for (const [name, { dataOffsets }] of parseSafetensors(file).tensors) {
+      checksums[name] = createHash('sha256')
+        .update(data.subarray(...dataOffsets))
+        .digest('hex')
+    }
+  }
+  return checksums
+}
+
+/** Writes a sparse checkpoint with islands of random bytes: equal shards of equal F32 tensors. */
+export function writeSprinkledCheckpoint(
+  folder: string,
+  size: { readonly shards: number; readonly tensorsInEach: number; readonly tensorBytes: number },
+): SprinkledCheckpoint {
+  const shards = Array.from({ length: size.shards }, (_, shard) =>
+    Array.from({ length: size.tensorsInEach }, (_, at) => ({
+      name: `layers.${shard * size.tensorsInEach + at}.weight`,
+      dtype: 'F32' as const,
+      shape: [size.tensorBytes / 4],
+    })),
+  )
+  writeSparseCheckpoint(folder, shards)
+  const shardPaths = shards.map((_, at) => join(folder, shardFileName({ index: at + 1, count: size.shards })))
+  sprinkle(shardPaths)
+  const byteLength = size.shards * size.tensorsInEach * size.tensorBytes
+  return { folder, shardPaths, byteLength, checksums: checksumsOf(shardPaths) }
+}
+
+/** What `writeSprinkledCheckpoint` wrote. */
+export interface SprinkledCheckpoint {
+  readonly folder: string
+  readonly shardPaths: readonly string[]
+  /** Of all tensors. */
+  readonly byteLength: number
+  /** sha256 of every tensor. */
+  readonly checksums: Readonly<Record<string, string>>
 }

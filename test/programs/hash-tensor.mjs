@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto'
 import { threadId } from 'node:worker_threads'
 import { weights } from 'onecopy/worker'
 
+/** @param {string} name */
 export default function hashTensor(name) {
-  const { dtype, shape, data } = weights().tensor(name)
-  return { dtype, shape, threadId, sha256: createHash('sha256').update(data).digest('hex') }
+  const { dtype, shape, buffer } = weights().tensor(name)
+  return { dtype, shape, threadId, sha256: createHash('sha256').update(new Uint8Array(buffer)).digest('hex') }
 }

@@ -1,7 +1,7 @@
 // Opens a checkpoint, lets N threads read all of it, and prints what the process occupied before and after.
 import { createWorkerPool, openCheckpoint, processMemory } from 'onecopy'
 
-const [path, threads] = [process.argv[2], Number(process.argv[3])]
+const [path, threads] = [process.argv[2] ?? '', Number(process.argv[3])]
 const checkpoint = await openCheckpoint(path)
 const pool = await createWorkerPool({
   checkpoint,
@@ -10,6 +10,7 @@ const pool = await createWorkerPool({
   maxThreads: threads,
   workerData: { threads, arrived: new SharedArrayBuffer(8) },
 })
+/** @param {string} name */
 const inEveryThread = (name) => Promise.all(Array.from({ length: threads }, () => pool.run(null, { name })))
 await inEveryThread('start')
 const before = processMemory()

@@ -4,7 +4,10 @@ import { weights } from 'onecopy/worker'
 
 const PAGE_BYTES = 4096
 
-/** Waits until every thread has come here, so that none of them does the work of two. */
+/**
+ * Waits until every thread has come here, so that none of them does the work of two.
+ * @param {number} place
+ */
 function meet(place) {
   const arrived = new Int32Array(workerData.arrived)
   Atomics.add(arrived, place, 1)
@@ -23,7 +26,7 @@ export default function touchEverything() {
   let sum = 0
   for (const { buffer } of weights().tensors()) {
     const bytes = new Uint8Array(buffer)
-    for (let at = 0; at < bytes.length; at += PAGE_BYTES) sum += bytes[at]
+    for (let at = 0; at < bytes.length; at += PAGE_BYTES) sum += bytes[at] ?? 0
   }
   return { threadId, sum }
 }
