@@ -18,6 +18,7 @@ import { type TensorBytes, TensorView } from './tensor-view.ts'
 /** What another thread of this process needs to adopt a checkpoint; survives structured cloning without copying. */
 export interface CheckpointShare {
   readonly label: string
+  readonly version: number | null
   readonly directory: SharedArrayBuffer
   readonly shards: readonly ShardMemoryShare[]
 }
@@ -95,7 +96,12 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
       for (const shard of memory) shard.close()
       throw error
     }
-    return new Checkpoint(share.label, directory, memory)
+    return new Checkpoint(
+      share.label,
+      directory,
+      memory,
+      share.version === null ? null : leasedElsewhere(share.version),
+    )
   }
 
   /**
@@ -222,7 +228,8 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   /** What `Checkpoint.adopt` in another thread of this process takes. Keep this checkpoint open until it has. */
   share(): CheckpointShare {
     this.#assertOpen()
-    return { label: this.label, directory: this.#directory.buffer, shards: this.#memory.map((shard) => shard.share()) }
+    const { label, version } = this
+    return { label, version, directory: this.#directory.buffer, shards: this.#memory.map((shard) => shard.share()) }
   }
 
   /**
@@ -285,4 +292,9 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   #assertOpen(): void {
     if (this.#closed) throw new CheckpointError('CHECKPOINT_CLOSED', `Checkpoint "${this.label}" was closed`)
   }
+}
+
+/** Of a thread that was handed an attached checkpoint: the lease is with whoever attached it, and so is the news. */
+function leasedElsewhere(version: number): CheckpointOrigin {
+  return { version, release: () => {}, latest: async (current) => current }
 }

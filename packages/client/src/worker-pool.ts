@@ -4,11 +4,11 @@ import type { Worker } from 'node:worker_threads'
 import { Checkpoint } from '@onecopy/checkpoint'
 import type { Piscina } from 'piscina'
 import { ClientError } from './errors.ts'
+import { Generation } from './generation.ts'
 import { type PoolWorkerData, SHARE_KEY } from './worker-data.ts'
 
 type PiscinaOptions = NonNullable<ConstructorParameters<typeof Piscina>[0]>
 type PiscinaRunOptions = NonNullable<Parameters<Piscina['run']>[1]>
-type PiscinaCloseOptions = NonNullable<Parameters<Piscina['close']>[0]>
 
 /** Options of `createWorkerPool`: piscina's own, and the checkpoint. */
 export interface WorkerPoolOptions extends Omit<PiscinaOptions, 'filename' | 'workerData'> {
@@ -21,7 +21,7 @@ export interface WorkerPoolOptions extends Omit<PiscinaOptions, 'filename' | 'wo
 }
 
 /** piscina's events, passed on as they come; `workerCreate` comes a tick later, see the constructor. */
-const EVENTS = ['close', 'drain', 'error', 'message', 'needsDrain', 'workerDestroy'] as const
+const EVENTS = ['drain', 'error', 'message', 'needsDrain', 'workerDestroy'] as const
 
 /**
  * A piscina pool whose threads share one checkpoint: in the module that runs the tasks, `weights()` of `onecopy/worker`
@@ -37,7 +37,7 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
   readonly #options: Omit<WorkerPoolOptions, 'checkpoint'>
   #current: Generation<Task, Result>
   /** Generations that still finish tasks on the weights they began with. */
-  readonly #draining = new Set<Promise<void>>()
+  readonly #draining = new Set<Generation<Task, Result>>()
   #destroyed = false
 
   /** @internal Pools come from `createWorkerPool`. */
@@ -57,15 +57,7 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
   run(task: Task, options: Omit<PiscinaRunOptions, 'filename'> & { filename?: string | URL } = {}): Promise<Result> {
     if (this.#destroyed) return Promise.reject(poolDestroyed())
     const { filename, ...rest } = options
-    const generation = this.#current
-    const resolved = filename === undefined ? rest : { ...rest, filename: toFilename(filename) }
-    const result = generation.piscina.run(task, resolved)
-    generation.unfinished++
-    const ended = (): void => {
-      if (--generation.unfinished === 0) generation.onIdle?.()
-    }
-    result.then(ended, ended)
-    return result
+    return this.#current.run(task, filename === undefined ? rest : { ...rest, filename: toFilename(filename) })
   }
 
   /**
@@ -79,9 +71,8 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
     if (this.#destroyed) throw poolDestroyed()
     const old = this.#current
     this.#current = this.#start(checkpoint)
-    const swapped = this.#drain(old)
-    this.#draining.add(swapped)
-    void swapped.finally(() => this.#draining.delete(swapped))
+    this.#draining.add(old)
+    const swapped = old.drain().finally(() => this.#draining.delete(old))
     return { swapped }
   }
 
@@ -114,18 +105,16 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
   }
 
   /** Lets running and waiting tasks end, then ends the threads and gives up the pool's hold on the checkpoint. */
-  async close(options: PiscinaCloseOptions = {}): Promise<void> {
+  async close(): Promise<void> {
     this.#destroyed = true
-    await this.#drain(this.#current, options)
-    await Promise.all(this.#draining)
+    await Promise.all([...this.#draining, this.#current].map((generation) => generation.drain()))
+    this.emit('close')
   }
 
   /** Ends the threads at once (tasks reject) and gives up the pool's hold on the checkpoint. Idempotent. */
   async destroy(): Promise<void> {
     this.#destroyed = true
-    await this.#current.piscina.destroy()
-    this.#current.checkpoint.close()
-    await Promise.all(this.#draining)
+    await Promise.all([...this.#draining, this.#current].map((generation) => generation.destroy()))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -145,36 +134,12 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
       for (const event of EVENTS) piscina.on(event, (...args) => this.emit(event, ...args))
       // piscina announces its first threads in a microtask, before the caller of an async function can listen.
       piscina.on('workerCreate', (worker) => process.nextTick(() => this.emit('workerCreate', worker)))
-      return { checkpoint: own, piscina, unfinished: 0, onIdle: null }
+      return new Generation(own, piscina)
     } catch (error) {
       own.close()
       throw error
     }
   }
-
-  /**
-   * Ends a generation after its tasks. piscina's own close counts a thread as done again with every task that it ends, so
-   * that it ends other threads, and the queue, in the midst of their tasks; and it waits 30 seconds at most.
-   */
-  async #drain(generation: Generation<Task, Result>, options: PiscinaCloseOptions = {}): Promise<void> {
-    if (generation.unfinished > 0 && options.force !== true) {
-      await new Promise<void>((resolve) => {
-        generation.onIdle = resolve
-      })
-    }
-    await generation.piscina.close(options)
-    generation.checkpoint.close()
-  }
-}
-
-/** The threads that share one checkpoint; a swap begins another. */
-interface Generation<Task, Result> {
-  readonly checkpoint: Checkpoint
-  readonly piscina: Piscina<Task, Result>
-  /** Tasks that run or wait. */
-  unfinished: number
-  /** Called when the last of them has ended; null while nobody waits for it. */
-  onIdle: (() => void) | null
 }
 
 function poolDestroyed(): ClientError {

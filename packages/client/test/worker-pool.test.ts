@@ -127,6 +127,56 @@ describe.each(['file', 'heap'] as const)('a pool on %s backing', (backing) => {
     expect(pool.checkpoint.closed).toBe(true)
   })
 
+  /** A task that is in the midst of its work, and what lets it end. */
+  async function startWaiting(pool: WorkerPool) {
+    const gate = new Int32Array(new SharedArrayBuffer(8))
+    const result = pool.run({ gate }, { name: 'waitForSignal' })
+    while (Atomics.load(gate, 0) === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    const release = (): void => {
+      Atomics.store(gate, 1, 1)
+      Atomics.notify(gate, 1)
+    }
+    return { result, release }
+  }
+
+  it('swap() lets tasks that were given end on the old weights, and runs new ones on the new', async () => {
+    const pool = await start({ maxThreads: 1 })
+    const { result, release } = await startWaiting(pool)
+    const queued = pool.run('a', { name: 'secondElement' })
+    const next = join(folder, 'next')
+    await saveCheckpoint(next, [{ name: 'a', dtype: 'F32', shape: [2], data: Float32Array.of(0, 42) }])
+    using newer = await openCheckpoint(next, { backing })
+    const old = pool.checkpoint
+    const { swapped } = await pool.swap(newer)
+    expect(await pool.run('a', { name: 'secondElement' })).toBe(42)
+    expect(old.closed).toBe(false)
+    release()
+    const second = Math.fround(1 / 7)
+    expect(await result).toEqual({ before: second, after: second })
+    expect(await queued).toBe(second)
+    await swapped
+    expect(old.closed).toBe(true)
+    expect(pool.checkpoint.fingerprint).toBe(newer.fingerprint)
+  })
+
+  it('swap() to a closed checkpoint is refused and changes nothing', async () => {
+    const pool = await start({ maxThreads: 1 })
+    const closed = await openCheckpoint(folder, { backing })
+    closed.close()
+    await expect(pool.swap(closed)).rejects.toMatchObject({ code: 'CHECKPOINT_CLOSED' })
+    expect(await pool.run('b', { name: 'firstElement' })).toBe(9)
+  })
+
+  it('destroy() after swap() ends the old threads too, at once', async () => {
+    const pool = await start({ maxThreads: 1 })
+    const { result } = await startWaiting(pool)
+    const refused = expect(result).rejects.toThrow()
+    await pool.swap(checkpoint)
+    await pool.destroy()
+    await refused
+    await expect(pool.swap(checkpoint)).rejects.toMatchObject({ code: 'POOL_DESTROYED' })
+  })
+
   it('threads and pools that come and go leave no mapping behind', async () => {
     const before = mappingCount()
     for (let round = 0; round < 10; round++) {

@@ -13,6 +13,10 @@ export function firstElement(name) {
   return weights().tensor(name).data[0]
 }
 
+export function secondElement(name) {
+  return weights().tensor(name).data[1]
+}
+
 export function describe() {
   return { threadId, readyBeforeTheFirstTask, userData: workerData['user'] ?? null }
 }
@@ -39,4 +43,13 @@ export function wait() {
 
 export function missing(name) {
   return weights().tensor(name)
+}
+
+/** Holds its thread until the pool's user wakes it, then tells which weights it had before and has after. */
+export function waitForSignal({ gate }) {
+  const before = weights().tensor('a').data[1]
+  Atomics.add(gate, 0, 1)
+  Atomics.notify(gate, 0)
+  while (Atomics.load(gate, 1) === 0) Atomics.wait(gate, 1, 0, 1000)
+  return { before, after: weights().tensor('a').data[1] }
 }
