@@ -17,8 +17,45 @@ export type {
   TensorToSave,
 } from '@onecopy/checkpoint'
 export { Checkpoint, CheckpointError, openCheckpoint, saveCheckpoint, TensorView } from '@onecopy/checkpoint'
-export type { ClientErrorCode, WorkerPoolOptions } from '@onecopy/client'
-export { ClientError, createWorkerPool, WorkerPool } from '@onecopy/client'
+export type {
+  AttachOptions,
+  ClientErrorCode,
+  ConnectOptions,
+  RemotePublishOptions,
+  WorkerPoolOptions,
+} from '@onecopy/client'
+export {
+  attach,
+  ClientError,
+  coordinatorStatus,
+  createWorkerPool,
+  publishTo,
+  retireFrom,
+  WorkerPool,
+} from '@onecopy/client'
+export type {
+  AdmissionOptions,
+  CoordinatorEvent,
+  CoordinatorOptions,
+  PublishOptions,
+  WriterPolicy,
+} from '@onecopy/coordinator'
+export { Coordinator, startCoordinator } from '@onecopy/coordinator'
+export type {
+  CheckpointStatus,
+  ClientStatus,
+  CoordinatorErrorCode,
+  CoordinatorErrorFields,
+  CoordinatorStatus,
+  LeaseStatus,
+  MemoryHolder,
+  ProtocolErrorCode,
+  ProtocolErrorFields,
+  ProtocolRange,
+  VersionState,
+  VersionStatus,
+} from '@onecopy/protocol'
+export { CoordinatorError, defaultSocketPath, ProtocolError } from '@onecopy/protocol'
 export type {
   Dtype,
   Header,

@@ -3,23 +3,25 @@ import { describe, expect, test } from 'vitest'
 import { onecopy, startOnecopy, temporaryFolder } from './run-onecopy.ts'
 import { writeNames } from './small-checkpoints.ts'
 
+const COMMANDS = ['inspect', 'verify', 'serve', 'status', 'publish', 'retire', 'run', 'demo']
+
 describe('onecopy', () => {
   test('--version prints the version of package.json', async () => {
     const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
     expect(await onecopy('--version')).toMatchObject({ code: 0, stdout: `${version}\n`, stderr: '' })
   })
 
-  test('--help lists the three commands', async () => {
+  test('--help lists the commands', async () => {
     const { code, stdout } = await onecopy('--help')
     expect(code).toBe(0)
-    for (const command of ['inspect', 'verify', 'demo']) expect(stdout).toContain(`\n  ${command} `)
+    for (const command of COMMANDS) expect(stdout).toContain(`\n  ${command} `)
   })
 
-  test.each(['inspect', 'verify', 'demo'])('%s --help describes its options', async (command) => {
+  test.each(COMMANDS)('%s --help describes its options', async (command) => {
     const { code, stdout } = await onecopy(command, '--help')
     expect(code).toBe(0)
     expect(stdout).toContain(`Usage: onecopy ${command} [options]`)
-    expect(stdout).toContain('--json')
+    expect(stdout).toMatch(/^ +--(?:json|socket) /m)
   })
 
   test('without a command it prints help and exits with 2', async () => {
@@ -37,6 +39,17 @@ describe('onecopy', () => {
     [['demo', '--threads', '0'], 'a whole number from 1 to 1024'],
     [['demo', '--size', 'huge'], 'a size such as 512MiB'],
     [['demo', '--size', '1MiB'], '8MiB or more'],
+    [['demo', '--processes', '-1'], 'a whole number from 0 to 256'],
+    [['demo', '--processes', ''], 'a whole number from 0 to 256'],
+    [['serve'], "missing required argument 'checkpoints'"],
+    [['serve', 'x', '--budget', 'much'], 'a size such as 512MiB'],
+    [['serve', 'x', '--backing', 'heap'], 'Allowed choices are file, sealed'],
+    [['serve', 'x', '--allow-uid', '1000,somebody'], 'a whole number from 0 to'],
+    [['serve', 'x', '--socket', ''], 'the path of a unix socket'],
+    [['serve', 'x=/a/b', 'x=/c/d'], 'The name "x" is taken by /a/b'],
+    [['publish', 'x'], "missing required argument 'checkpoint'"],
+    [['run'], "missing required argument 'program'"],
+    [['run', '--nonsense', 'x'], "unknown option '--nonsense'"],
   ])('%j is misuse: exit code 2 and one line that says why', async (args, reason) => {
     const { code, stdout, stderr } = await onecopy(...args)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })

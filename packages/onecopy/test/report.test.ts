@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { reportLines } from '../src/commands/demo/report.ts'
-import { type DemoResult, differingTensors, figuresOf, isRight, savingsOf } from '../src/commands/demo/result.ts'
+import {
+  type DemoResult,
+  differingTensors,
+  figuresOf,
+  isRight,
+  savingsOf,
+  togetherOf,
+} from '../src/commands/demo/result.ts'
 
 const MIB = 2 ** 20
 const plain = { bold: keep, dim: keep, good: keep, bad: keep }
@@ -15,6 +22,12 @@ function memory(mebibytes: number) {
 
 function thread(threadId: number, hash: string) {
   return { threadId, readyMs: 50, checksumMs: 100, productMs: 5, tensorHashes: [hash], productHash: 'p' }
+}
+
+function reader(pid: number, hash: string, pssAfter: number) {
+  const times = { readyMs: 80, attachMs: 3, checksumMs: 90, productMs: 4 }
+  const hashes = { tensorHashes: [hash], productHash: 'p' }
+  return { pid, ...times, ...hashes, memoryBefore: memory(20), memoryRead: memory(pssAfter) }
 }
 
 function result(changes: Partial<DemoResult> = {}): DemoResult {
@@ -36,6 +49,9 @@ function result(changes: Partial<DemoResult> = {}): DemoResult {
     memoryReady: memory(81),
     memoryRead: memory(182),
     threads: [thread(1, 'h'), thread(2, 'h')],
+    processes: [],
+    withoutProcesses: null,
+    memoryTogether: null,
     fileHashes: ['h'],
     productHash: 'p',
     differing: [],
@@ -72,6 +88,46 @@ describe('demo report', () => {
   test('says that products differ', () => {
     const text = reportLines(result({ productHash: 'another' }), plain).join('\n')
     expect(text).toContain('all products agree      no')
+  })
+
+  test('with processes: what all took together, and a copy for each reader', () => {
+    const processes = [reader(11, 'h', 45), reader(12, 'h', 45)]
+    const shared = result({ processes, memoryTogether: memory(132) })
+    // 132 + 45 + 45, less 50 + 20 + 20 before and 30 for the threads
+    expect(togetherOf(shared)).toEqual({
+      processCount: 3,
+      pssBytes: 222 * MIB,
+      factor: 2.22,
+      weightBytes: 102 * MIB,
+      copyBytes: 400 * MIB,
+      savedBytes: 298 * MIB,
+    })
+    const text = reportLines(shared, plain).join('\n')
+    expect(text).toMatch(/^one checkpoint, 2 threads and 2 processes$/m)
+    expect(text).toMatch(/^ +1 +80\.0 ms +3\.00 ms .*✓$/m)
+    expect(text).toMatch(/^process 2 \(12\) +45\.0 MiB +45\.0 MiB/m)
+    expect(text).toMatch(/^the sum .* 222\.0 MiB +222\.0 MiB/m)
+    expect(text).toContain('2.22: 222.0 MiB in all 3 processes, Node.js itself included; 1.02 by what they grew')
+    expect(text).toMatch(/from the same memory: 298\.0 MiB of copies that nobody had to make\.$/)
+  })
+
+  test('with processes: makes no claim of one copy when one of them made its own', () => {
+    const processes = [reader(11, 'h', 45), reader(12, 'h', 245)]
+    const text = reportLines(result({ processes, memoryTogether: memory(132) }), plain).join('\n')
+    expect(text).toMatch(/The 3 processes grew by .* more than one copy accounts for\.$/)
+  })
+
+  test('with processes: marks the one that saw something else', () => {
+    const processes = [reader(11, 'h', 45), reader(12, 'other', 45)]
+    const wrong = result({ processes, memoryTogether: memory(132), differing: ['w'] })
+    expect(figuresOf(wrong).processes.map(({ right }) => right)).toEqual([true, false])
+    const text = reportLines(wrong, plain).join('\n')
+    expect(text.match(/[✓✗]$/gm)).toEqual(['✓', '✓', '✓', '✗'])
+    expect(text).toMatch(/The threads and processes did not all see .*\.$/)
+  })
+
+  test('says why there are no processes', () => {
+    expect(reportLines(result({ withoutProcesses: 'because' }), plain)).toContain('processes   none: because')
   })
 
   test('leaves unknown figures out', () => {

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 
@@ -17,11 +18,16 @@ export interface Outcome {
 export interface Running {
   readonly child: ChildProcess
   readonly outcome: Promise<Outcome>
+  /** Resolves with the match as soon as what came on stdout so far has one; rejects when the process ends without. */
+  readonly says: (pattern: RegExp) => Promise<RegExpExecArray>
+  /** The same for stderr. */
+  readonly logs: (pattern: RegExp) => Promise<RegExpExecArray>
 }
 
-/** Starts the built command as a shell would: no terminal, no colours. */
+/** Starts the built command as a shell would: no terminal, no colours. It is killed when the test ends. */
 export function startOnecopy(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
   const child = spawn(process.execPath, [MAIN, ...args], { env: { ...process.env, NO_COLOR: '1', ...env } })
+  onTestFinished(() => void child.kill('SIGKILL'))
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', (text) => {
@@ -34,7 +40,26 @@ export function startOnecopy(args: readonly string[], env: NodeJS.ProcessEnv = {
     child.on('error', reject)
     child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
   })
-  return { child, outcome }
+  const matching = async (text: () => string, pattern: RegExp): Promise<RegExpExecArray> => {
+    for (;;) {
+      const ended = child.exitCode !== null || child.signalCode !== null
+      if (ended) await outcome
+      const match = pattern.exec(text())
+      if (match !== null) return match
+      if (ended) throw new TypeError(`It ended without ${pattern}; stdout: ${stdout}; stderr: ${stderr}`)
+      await setTimeout(10)
+    }
+  }
+  const says = (pattern: RegExp) => matching(() => stdout, pattern)
+  const logs = (pattern: RegExp) => matching(() => stderr, pattern)
+  return { child, outcome, says, logs }
+}
+
+/** `onecopy serve`, as soon as it has published everything. */
+export async function startServe(socket: string, ...args: readonly string[]): Promise<Running> {
+  const running = startOnecopy(['serve', '--socket', socket, ...args])
+  await running.says(/^listening /m)
+  return running
 }
 
 export function onecopy(...args: readonly string[]): Promise<Outcome> {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import {
+  formatAge,
   formatBytes,
   formatBytesExactly,
   formatCount,
@@ -78,5 +79,20 @@ describe('units', () => {
     ['99999999TiB', null],
   ])('parseByteLength(%j) is %j', (text, byteLength) => {
     expect(parseByteLength(text)).toBe(byteLength)
+  })
+  test.each([
+    [0, '0 s'],
+    [59_999, '59 s'],
+    [60_000, '1 min'],
+    [200_000, '3 min 20 s'],
+    [7_500_000, '2 h 5 min'],
+    [86_400_000, '1 d'],
+    [349_200_000, '4 d 1 h'],
+  ])('formatAge(%d) is %s', (milliseconds, text) => {
+    expect(formatAge(milliseconds)).toBe(text)
+  })
+
+  test('formatCount takes another plural', () => {
+    expect([1, 3].map((count) => formatCount(count, 'process', 'processes'))).toEqual(['1 process', '3 processes'])
   })
 })

@@ -1,29 +1,29 @@
 import { freemem, tmpdir } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
-import { type Checkpoint, openCheckpoint } from '@onecopy/checkpoint'
+import type { Checkpoint } from '@onecopy/checkpoint'
 import { ProgressBar } from '../terminal/progress-bar.ts'
 import { styleOf } from '../terminal/style.ts'
 import { printableJson } from '../terminal/text.ts'
 import { assertRoomFor, generateCheckpoint } from './demo/generate.ts'
 import { chooseMatrix, productHash } from './demo/matrix-vector.ts'
-import { readMemory } from './demo/memory-reading.ts'
+import { type MemoryReading, readMemory } from './demo/memory-reading.ts'
+import { type OpenedWeights, openWeights, type WeightsOptions } from './demo/open-weights.ts'
 import { hashFiles } from './demo/plain-read.ts'
 import { reportLines } from './demo/report.ts'
 import { type DemoResult, differingTensors, figuresOf, isRight } from './demo/result.ts'
+import { runProcesses } from './demo/run-processes.ts'
 import { runThreads } from './demo/run-threads.ts'
 import { TemporaryFolder } from './demo/temporary-folder.ts'
 
 /** The options of `onecopy demo`. */
-export interface DemoOptions {
+export interface DemoOptions extends WeightsOptions {
   readonly threads: number
   readonly size: number // bytes
   readonly keep?: boolean
   readonly json?: boolean
-  readonly variant?: string
-  readonly prefer?: 'index' | 'single'
 }
 
-/** Runs the demo and prints what came of it; false when a thread saw anything else than what is in the files. */
+/** Runs the demo and prints what came of it; false when a thread or process saw anything else than what is in the files. */
 export async function demo(source: string | undefined, options: DemoOptions): Promise<boolean> {
   if (source !== undefined) return show(await measure(source, null, options), options)
   assertRoomFor(options.size, tmpdir())
@@ -45,20 +45,37 @@ export async function demo(source: string | undefined, options: DemoOptions): Pr
 function show(result: DemoResult, { json = false }: DemoOptions): boolean {
   const text = json ? printableJson(figuresOf(result)) : reportLines(result, styleOf(process.stdout)).join('\n')
   process.stdout.write(`${text}\n`)
-  return result.threads.every((thread) => isRight(thread, result))
+  return [...result.threads, ...result.processes].every((reader) => isRight(reader, result))
 }
 
 async function measure(source: string, generateMs: number | null, options: DemoOptions): Promise<DemoResult> {
-  const { variant, prefer, threads: threadCount } = options
   const memoryBefore = readMemory()
-  const started = performance.now()
-  using checkpoint = await openCheckpoint(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
-  const openMs = performance.now() - started
+  const weights = await openWeights(source, options)
+  try {
+    return { ...(await read(weights, memoryBefore, options)), generateMs, origin: originOf(generateMs, options) }
+  } finally {
+    await weights.close()
+  }
+}
+
+function originOf(generateMs: number | null, { keep = false }: DemoOptions): DemoResult['origin'] {
+  return generateMs === null ? 'given' : keep ? 'generated and kept' : 'generated'
+}
+
+async function read(
+  { checkpoint, openMs, publish, withoutProcesses }: OpenedWeights,
+  memoryBefore: MemoryReading,
+  { threads: threadCount, processes: processCount }: DemoOptions,
+): Promise<Omit<DemoResult, 'origin' | 'generateMs'>> {
   const { residentBytes } = checkpoint.residency()
   const prefetchMs = await bringIn(checkpoint, residentBytes)
   const memoryOpened = readMemory()
   const matrix = chooseMatrix(checkpoint)
-  const { threads, memoryReady, memoryRead } = await runThreads(checkpoint, threadCount, matrix?.name ?? null)
+  const matrixName = matrix?.name ?? null
+  const attachPoint = await publish()
+  const { threads, memoryReady, memoryRead, meanwhile } = await runThreads(checkpoint, threadCount, matrixName, () =>
+    attachPoint === null ? NO_PROCESSES : runProcesses(attachPoint, processCount, checkpoint, matrixName),
+  )
   const fileHashes = await withBar('comparing with the files', checkpoint.byteLength, (onProgress) =>
     hashFiles(checkpoint, onProgress),
   )
@@ -66,13 +83,11 @@ async function measure(source: string, generateMs: number | null, options: DemoO
   for (const { elementCount } of checkpoint.tensors()) parameterCount += elementCount
   return {
     label: checkpoint.label,
-    origin: generateMs === null ? 'given' : options.keep ? 'generated and kept' : 'generated',
     backing: checkpoint.backing,
     shardCount: checkpoint.shards.length,
     tensorCount: checkpoint.tensorCount,
     parameterCount,
     byteLength: checkpoint.byteLength,
-    generateMs,
     openMs,
     residentBytes,
     prefetchMs,
@@ -82,11 +97,15 @@ async function measure(source: string, generateMs: number | null, options: DemoO
     memoryReady,
     memoryRead,
     threads,
+    ...meanwhile,
+    withoutProcesses,
     fileHashes,
     productHash: matrix && (await productHash(matrix, setImmediate)),
-    differing: differingTensors(checkpoint.names, fileHashes, threads),
+    differing: differingTensors(checkpoint.names, fileHashes, [...threads, ...meanwhile.processes]),
   }
 }
+
+const NO_PROCESSES = Promise.resolve({ processes: [], memoryTogether: null })
 
 /** Above this share of a checkpoint in RAM, the rest is left to the threads. */
 const RESIDENT_ENOUGH = 0.9

@@ -29,9 +29,9 @@ export function formatInteger(value: number): string {
   return String(value).replace(/\B(?=(\d{3})+$)/g, ',')
 }
 
-/** `1 tensor`, `1,234 tensors`. */
-export function formatCount(count: number, noun: string): string {
-  return `${formatInteger(count)} ${noun}${count === 1 ? '' : 's'}`
+/** `1 tensor`, `1,234 tensors`, `3 processes`. */
+export function formatCount(count: number, noun: string, plural = `${noun}s`): string {
+  return `${formatInteger(count)} ${count === 1 ? noun : plural}`
 }
 
 const DECIMAL_SUFFIXES = [
@@ -73,4 +73,21 @@ export function parseByteLength(text: string): number | null {
   const decimal = binary === '' && /b$/i.test(text.trim())
   const bytes = Math.round(Number(number) * (decimal ? 1000 : 1024) ** power)
   return Number.isSafeInteger(bytes) ? bytes : null
+}
+
+const AGE_UNITS = [
+  [86_400, 'd', 3600, 'h'],
+  [3600, 'h', 60, 'min'],
+  [60, 'min', 1, 's'],
+] as const
+
+/** A time span for people, in its two largest units: `8 s`, `3 min 20 s`, `2 h 5 min`, `4 d 1 h`. */
+export function formatAge(milliseconds: number): string {
+  const seconds = Math.floor(milliseconds / 1000)
+  for (const [size, unit, smallerSize, smallerUnit] of AGE_UNITS) {
+    if (seconds < size) continue
+    const rest = Math.floor((seconds % size) / smallerSize)
+    return `${Math.floor(seconds / size)} ${unit}${rest === 0 ? '' : ` ${rest} ${smallerUnit}`}`
+  }
+  return `${seconds} s`
 }

@@ -3,39 +3,38 @@ import { createWorkerPool } from '@onecopy/client'
 import { CommandError } from '../../errors.ts'
 import { ProgressBar } from '../../terminal/progress-bar.ts'
 import { type MemoryReading, readMemory } from './memory-reading.ts'
+import type { ReadResult } from './read-everything.ts'
 import type { DemoAnswer, DemoTask, DemoWorkerData } from './task.ts'
 
 const ROUNDS = 3
 const PROGRESS_MS = 100
 
 /** What one thread did. */
-export interface ThreadResult {
+export interface ThreadResult extends ReadResult {
   readonly threadId: number
   /** From asking for the pool until the thread had all weights. */
   readonly readyMs: number
-  readonly checksumMs: number
-  /** Null where the checkpoint has no matrix to multiply. */
-  readonly productMs: number | null
-  readonly tensorHashes: readonly string[]
-  readonly productHash: string | null
 }
 
 /** What all threads did, and this process's memory when they were ready and when they had read everything. */
-export interface ThreadsResult {
+export interface ThreadsResult<Meanwhile> {
   readonly threads: readonly ThreadResult[]
   readonly memoryReady: MemoryReading
   readonly memoryRead: MemoryReading
+  readonly meanwhile: Meanwhile
 }
 
 /**
  * Starts the threads and lets each of them read every byte and multiply one matrix, all at the same time.
  * @param matrix the name of the tensor to multiply, or null
+ * @param meanwhile is awaited before the threads end, when they have read everything
  */
-export async function runThreads(
+export async function runThreads<Meanwhile>(
   checkpoint: Checkpoint,
   threadCount: number,
   matrix: string | null,
-): Promise<ThreadsResult> {
+  meanwhile: () => Promise<Meanwhile>,
+): Promise<ThreadsResult<Meanwhile>> {
   const shared: DemoWorkerData = {
     threadCount,
     arrivals: new Int32Array(new SharedArrayBuffer(ROUNDS * Int32Array.BYTES_PER_ELEMENT)),
@@ -77,7 +76,8 @@ export async function runThreads(
         productHash: product?.hashes[0] ?? null,
       }
     })
-    return { threads: threads.sort((a, b) => a.threadId - b.threadId), memoryReady, memoryRead }
+    threads.sort((a, b) => a.threadId - b.threadId)
+    return { threads, memoryReady, memoryRead, meanwhile: await meanwhile() }
   } finally {
     await pool.destroy()
   }

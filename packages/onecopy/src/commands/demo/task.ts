@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto'
 import { threadId, workerData } from 'node:worker_threads'
 import { weights } from '../../worker.ts'
-import { piecesOf } from '../tensor-pieces.ts'
 import { productHash } from './matrix-vector.ts'
+import { hashEverything } from './read-everything.ts'
 import { meet } from './rendezvous.ts'
 
 /** What the threads of a demo have in common, beside the weights. */
@@ -45,12 +44,5 @@ export default async function runTask(task: DemoTask): Promise<DemoAnswer> {
 async function compute(task: DemoTask): Promise<readonly string[]> {
   if (task.type === 'ready') return []
   if (task.type === 'product') return [await productHash(checkpoint.tensor(task.matrix))]
-  return checkpoint.names.map((name) => {
-    const hash = createHash('sha256')
-    for (const piece of piecesOf(checkpoint.tensor(name).buffer)) {
-      hash.update(piece)
-      Atomics.add(hashedBytes, 0, BigInt(piece.byteLength))
-    }
-    return hash.digest('hex')
-  })
+  return hashEverything(checkpoint, (byteLength) => Atomics.add(hashedBytes, 0, BigInt(byteLength)))
 }

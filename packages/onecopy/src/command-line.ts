@@ -1,0 +1,203 @@
+import { readFileSync } from 'node:fs'
+import { type Command, createCommand, Option } from 'commander'
+import { addServed } from './commands/serve/served-checkpoint.ts'
+import {
+  parseDemoSize,
+  parseId,
+  parseIds,
+  parseProcesses,
+  parseSize,
+  parseSocket,
+  parseThreads,
+} from './option-values.ts'
+import { printable } from './terminal/printable.ts'
+
+const CHECKPOINT = 'a folder, a .safetensors file, a shard index, or hf:org/name[@revision] in the local cache'
+
+const EXAMPLES = `
+Examples:
+  onecopy demo                                    on a generated checkpoint of 1 GiB
+  onecopy demo ~/models/mistral-7b --threads 8
+  onecopy inspect ~/models/mistral-7b --tensors '*.layers.0.*' --sort size
+  onecopy verify hf:mistralai/Mistral-7B-v0.1 --deep
+  onecopy serve mistral=~/models/mistral-7b --backing sealed --budget 32GiB
+  onecopy run --checkpoint mistral -- node server.js
+`
+
+/** The whole command line. What a command does is only loaded when it runs, so that help and mistakes answer at once. */
+export function buildProgram(): Command {
+  const program = createCommand('onecopy')
+    .description('One copy of the weights, every worker: shared safetensors checkpoints.')
+    .version(packageVersion(), '-V, --version', 'show the version')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand(false)
+    .configureOutput({ outputError: (text, write) => write(printableLines(text.replace(/^error: /, 'onecopy: '))) })
+    .exitOverride()
+    // Options after the program that `run` starts are that program's.
+    .enablePositionalOptions()
+    .addHelpText('after', EXAMPLES)
+  addFileCommands(program)
+  addServe(program)
+  addCoordinatorCommands(program)
+  addRun(program)
+  addDemo(program)
+  return program
+}
+
+function addFileCommands(program: Command): void {
+  program
+    .command('inspect')
+    .description('show what a checkpoint holds, from its headers alone')
+    .argument('<checkpoint>', CHECKPOINT)
+    .option('--json', 'everything, with exact numbers, as one JSON object')
+    .option('--tensors <glob>', 'list only tensors whose whole name matches: * ? [abc] {a,b}')
+    .addOption(new Option('--sort <order>', 'order of the tensors').choices(['name', 'size', 'file']).default('file'))
+    .addOption(variantOption())
+    .addOption(preferOption())
+    .action(async (checkpoint, options) => {
+      const { inspect } = await import('./commands/inspect.ts')
+      await inspect(checkpoint, options)
+    })
+  program
+    .command('verify')
+    .description('check headers, index and file sizes against each other; exit code 1 when something is wrong')
+    .argument('<checkpoint>', CHECKPOINT)
+    .option('--deep', 'also read every byte, and show the sha256 of each tensor')
+    .option('--json', 'the result as one JSON object')
+    .addOption(variantOption())
+    .addOption(preferOption())
+    .action(async (checkpoint, options) => {
+      const { verify } = await import('./commands/verify.ts')
+      if (!(await verify(checkpoint, options))) process.exitCode = 1
+    })
+}
+
+function addServe(program: Command): void {
+  program
+    .command('serve')
+    .description('own checkpoints on this host, so that processes can attach to one copy of each')
+    .argument('<checkpoints...>', `[name=]<checkpoint>: ${CHECKPOINT}; its name is the folder's or file's`, addServed)
+    .addOption(socketOption())
+    .addOption(backingOption())
+    .option('--budget <bytes>', 'the most RAM that sealed and pinned checkpoints may hold, such as 32GiB', parseSize)
+    .option('--pin', 'never give these up for want of room; lock those with file backing in RAM')
+    .option('--on-demand', 'only validate now, and load when somebody asks')
+    .option('--allow-uid <uid,...>', "users whose processes may attach, beside this process's user and root", parseIds)
+    .option('--group <gid>', 'group whose members may attach', parseId)
+    .addOption(
+      new Option(
+        '--when-written <what>',
+        'when somebody opens a mapped file for writing: log it, seal a copy first, or not',
+      )
+        .choices(['warn', 'seal', 'ignore'])
+        .default('warn'),
+    )
+    .option('--quiet', 'do not log what happens')
+    .action(async (checkpoints, options) => {
+      const { serve } = await import('./commands/serve.ts')
+      await serve(checkpoints, options)
+    })
+}
+
+function addCoordinatorCommands(program: Command): void {
+  program
+    .command('status')
+    .description('show what a coordinator holds, and for whom; exit code 1 when there is none')
+    .addOption(socketOption())
+    .option('--json', 'everything as one JSON object; with --watch one on each line')
+    .option('--watch', 'again every second, until Ctrl-C')
+    .action(async (options) => {
+      const { status } = await import('./commands/status.ts')
+      await status(options)
+    })
+  program
+    .command('publish')
+    .description('publish a checkpoint, or a new version of it, with a running coordinator')
+    .argument('<name>', 'what clients call it')
+    .argument('<checkpoint>', CHECKPOINT)
+    .addOption(socketOption())
+    .addOption(backingOption())
+    .option('--pin', 'never give it up for want of room; with file backing lock it in RAM')
+    .option('--on-demand', 'only validate now, and load when somebody asks')
+    .action(async (name, checkpoint, options) => {
+      const { publish } = await import('./commands/publish.ts')
+      await publish(name, checkpoint, options)
+    })
+  program
+    .command('retire')
+    .description('take a checkpoint off; those who hold it keep it')
+    .argument('<name>', 'what clients call it')
+    .addOption(socketOption())
+    .action(async (name, options) => {
+      const { retire } = await import('./commands/retire.ts')
+      await retire(name, options)
+    })
+}
+
+function addRun(program: Command): void {
+  program
+    .command('run')
+    .description('start a program that finds the coordinator and the checkpoint in its environment')
+    .usage('[options] -- <program> [args...]')
+    .argument('<program>', 'the program to start')
+    .argument('[args...]', 'its arguments')
+    .option('--checkpoint <name>', 'what attach() takes by default; where the coordinator has only one, that one')
+    .addOption(socketOption())
+    .passThroughOptions()
+    .action(async (name, args, options) => {
+      const { run } = await import('./commands/run.ts')
+      process.exitCode = await run(name, args, options)
+    })
+}
+
+function addDemo(program: Command): void {
+  program
+    .command('demo')
+    .description('let threads and processes read one copy of a checkpoint, and show times, checksums and memory')
+    .argument('[checkpoint]', `${CHECKPOINT}; without one, one is generated`)
+    .option('--threads <count>', 'threads of this process that read the weights', parseThreads, 4)
+    .option('--processes <count>', 'further processes that attach to them', parseProcesses, 3)
+    .addOption(backingOption())
+    .addOption(
+      new Option('--size <bytes>', 'size of the generated checkpoint, such as 256MiB')
+        .argParser(parseDemoSize)
+        .default(2 ** 30, '1GiB'),
+    )
+    .option('--keep', 'keep the generated checkpoint')
+    .option('--json', 'the figures as one JSON object')
+    .addOption(variantOption())
+    .addOption(preferOption())
+    .action(async (checkpoint, options) => {
+      const { demo } = await import('./commands/demo.ts')
+      if (!(await demo(checkpoint, options))) process.exitCode = 1
+    })
+}
+
+function socketOption(): Option {
+  return new Option(
+    '--socket <path>',
+    "the coordinator's socket (default: ONECOPY_SOCKET, else this user's)",
+  ).argParser(parseSocket)
+}
+
+function backingOption(): Option {
+  const description = 'file: the page cache, without a copy; sealed: a copy in RAM that nobody can change, cut or evict'
+  return new Option('--backing <kind>', description).choices(['file', 'sealed']).default('file')
+}
+
+function variantOption(): Option {
+  return new Option('--variant <name>', 'the variant in the file names, such as fp16')
+}
+
+function preferOption(): Option {
+  const description = 'which to open where a folder holds both a shard index and a single file'
+  return new Option('--prefer <which>', description).choices(['index', 'single'])
+}
+
+function packageVersion(): string {
+  return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version
+}
+
+function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n')
+}

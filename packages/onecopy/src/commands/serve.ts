@@ -1,0 +1,110 @@
+import { type Coordinator, type CoordinatorOptions, startCoordinator, type WriterPolicy } from '@onecopy/coordinator'
+import { printable } from '../terminal/printable.ts'
+import { styleOf } from '../terminal/style.ts'
+import { displayName, displayWidth } from '../terminal/text.ts'
+import { errorText, eventText } from './serve/event-text.ts'
+import { publishedLine, whereLines } from './serve/greeting.ts'
+import { publishChanged } from './serve/publish-changed.ts'
+import type { ServedCheckpoint } from './serve/served-checkpoint.ts'
+
+/** The options of `onecopy serve`. */
+export interface ServeOptions {
+  readonly socket?: string
+  readonly backing: 'file' | 'sealed'
+  readonly budget?: number // bytes
+  readonly pin?: boolean
+  readonly onDemand?: boolean
+  readonly allowUid?: readonly number[]
+  readonly group?: number
+  readonly whenWritten: WriterPolicy
+  readonly quiet?: boolean
+}
+
+type Log = (text: string) => void
+
+/** Serves checkpoints until a signal ends it: SIGTERM or SIGINT gracefully, a second one at once. */
+export async function serve(served: readonly ServedCheckpoint[], options: ServeOptions): Promise<void> {
+  outliveReaders()
+  const log: Log = options.quiet ? () => {} : logLine
+  const coordinator = await startCoordinator(coordinatorOptions(options))
+  coordinator.on('event', (event) => {
+    const text = eventText(event)
+    if (text !== null) log(text)
+  })
+  const stopped = firstSignal()
+  try {
+    const published = publishAll(coordinator, served, options, log)
+    publishAgainOnHangUp(coordinator, published, log)
+    const signal = await Promise.race([stopped, published.then(() => stopped)])
+    log(`${signal}: stopping`)
+  } catch (error) {
+    await coordinator.close('the coordinator could not start')
+    throw error
+  }
+  await coordinator.close()
+  // A load that still runs is not waited for.
+  process.exit()
+}
+
+function coordinatorOptions({ socket, budget, allowUid, group, whenWritten }: ServeOptions): CoordinatorOptions {
+  const own = process.geteuid?.()
+  return {
+    whenWritten,
+    ...(socket !== undefined && { socket }),
+    ...(budget !== undefined && { budgetBytes: budget }),
+    ...(group !== undefined && { socketGroup: group }),
+    ...(allowUid !== undefined && { allowedUids: own === undefined ? allowUid : [own, ...allowUid] }),
+  }
+}
+
+async function publishAll(
+  coordinator: Coordinator,
+  served: readonly ServedCheckpoint[],
+  { backing, pin = false, onDemand = false }: ServeOptions,
+  log: Log,
+): Promise<void> {
+  const nameWidth = Math.max(...served.map(({ name }) => displayWidth(displayName(name))))
+  for (const each of served) {
+    log(`${onDemand ? 'validating' : 'loading'} ${displayName(each.name)} from ${each.source}`)
+    const started = performance.now()
+    const load = onDemand ? 'on-demand' : 'now'
+    const version = await coordinator.publish(each.name, each.source, { backing, pinned: pin, load })
+    const milliseconds = performance.now() - started
+    const status = await coordinator.status()
+    process.stdout.write(`${publishedLine(each, version, status, milliseconds, nameWidth)}\n`)
+  }
+  const lines = whereLines(coordinator.socket, served[0]!.name, styleOf(process.stdout))
+  process.stdout.write(`${lines.join('\n')}\n`)
+}
+
+/** SIGHUP looks at the files again, one time after the other. */
+function publishAgainOnHangUp(coordinator: Coordinator, published: Promise<void>, log: Log): void {
+  let last: Promise<void> = published
+  const publishAgain = async (): Promise<void> => {
+    const again = await publishChanged(coordinator, (error) => logLine(`not published again: ${errorText(error)}`))
+    log(again.length === 0 ? 'SIGHUP: nothing new' : `SIGHUP: published ${again.map(displayName).join(', ')}`)
+  }
+  process.on('SIGHUP', () => {
+    last = last.then(publishAgain).catch((error) => logLine(`SIGHUP: ${errorText(error)}`))
+  })
+}
+
+/** Resolves with the first signal that asks to stop; a second one ends the process as if nobody listened. */
+function firstSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    const onSignal = (signal: NodeJS.Signals): void => {
+      process.off('SIGTERM', onSignal).off('SIGINT', onSignal)
+      resolve(signal)
+    }
+    process.on('SIGTERM', onSignal).on('SIGINT', onSignal)
+  })
+}
+
+/** Whoever read the first lines or the log may go; those who read weights stay. */
+function outliveReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners('error').on('error', () => {})
+}
+
+function logLine(text: string): void {
+  process.stderr.write(`${new Date().toISOString()} ${printable(text)}\n`)
+}

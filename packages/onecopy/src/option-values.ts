@@ -1,0 +1,54 @@
+import { InvalidArgumentError } from 'commander'
+import { parseByteLength } from './terminal/units.ts'
+
+/** More threads than the largest hosts have cores. */
+const MAX_THREADS = 1024
+
+/** Processes of a demo: each is a Node.js of its own, with some 50 MB before it does anything. */
+const MAX_PROCESSES = 256
+
+/** The smallest checkpoint that still has several shards worth the name. */
+const MIN_DEMO_BYTES = 8 * 2 ** 20
+
+/** The largest user and group id; the one above it means "none" to the kernel. */
+const MAX_ID = 2 ** 32 - 2
+
+export function parseThreads(text: string): number {
+  return parseWholeNumber(text, 1, MAX_THREADS)
+}
+
+export function parseProcesses(text: string): number {
+  return parseWholeNumber(text, 0, MAX_PROCESSES)
+}
+
+export function parseId(text: string): number {
+  return parseWholeNumber(text, 0, MAX_ID)
+}
+
+/** User ids, separated by commas; giving the option again adds to them. */
+export function parseIds(text: string, previous: readonly number[] = []): readonly number[] {
+  return [...previous, ...text.split(',').map(parseId)]
+}
+
+export function parseSize(text: string): number {
+  const byteLength = parseByteLength(text)
+  if (byteLength === null) throw new InvalidArgumentError('It must be a size such as 512MiB, 2GiB or 1.5GB.')
+  return byteLength
+}
+
+export function parseDemoSize(text: string): number {
+  const byteLength = parseSize(text)
+  if (byteLength >= MIN_DEMO_BYTES) return byteLength
+  throw new InvalidArgumentError('It must be 8MiB or more.')
+}
+
+export function parseSocket(text: string): string {
+  if (text !== '') return text
+  throw new InvalidArgumentError('It must be the path of a unix socket.')
+}
+
+function parseWholeNumber(text: string, min: number, max: number): number {
+  const value = Number(text)
+  if (/^\d+$/.test(text) && value >= min && value <= max) return value
+  throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`)
+}

@@ -1,0 +1,212 @@
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { onecopy, startOnecopy, startServe, temporaryFolder } from './run-onecopy.ts'
+import { saveTwoShards, writeNames } from './small-checkpoints.ts'
+
+const onLinux = process.platform === 'linux'
+
+/** A folder with a checkpoint `model`, another one `other`, and room for a socket. */
+async function prepare() {
+  const folder = temporaryFolder()
+  const model = join(folder, 'model')
+  await saveTwoShards(model)
+  const other = join(folder, 'other')
+  mkdirSync(other)
+  writeNames(other, ['a', 'b'])
+  return { folder, model, other, socket: join(folder, 'socket', 'onecopy.sock') }
+}
+
+async function statusOf(socket: string) {
+  const { code, stdout, stderr } = await onecopy('status', '--socket', socket, '--json')
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  return JSON.parse(stdout)
+}
+
+describe.runIf(onLinux)('serve', () => {
+  test('publishes, is seen by status, takes a new version, retires it, and stops with exit code 0', async () => {
+    const { model, other, socket } = await prepare()
+    const serve = await startServe(socket, `first=${model}`, other, '--backing', 'sealed', '--budget', '1GiB')
+    expect((await serve.says(/^first@1 .*/m))[0]).toMatch(/^first@1 {2}[\d.]+ B, 2 tensors {2}sealed {2}ready in /)
+    expect((await serve.says(/^other@1 .*/m))[0]).toContain('2 tensors')
+    await serve.says(/await attach\({ socket: '.*onecopy\.sock', checkpoint: 'first' }\)/)
+    await serve.says(/onecopy run --socket \S+ --checkpoint first -- node server\.js$/m)
+
+    const shown = await onecopy('status', '--socket', socket)
+    expect(shown.code).toBe(0)
+    expect(shown.stdout).toContain(`process ${serve.child.pid}, since `)
+    expect(shown.stdout).toMatch(/held, a budget of 1\.00 GiB$/m)
+    expect(shown.stdout).toMatch(/^first +1 +sealed .* ready +\S+\/model$/m)
+    expect(shown.stdout).toMatch(/^no clients$/m)
+
+    const published = await onecopy('publish', 'first', other, '--socket', socket, '--pin', '--backing', 'sealed')
+    expect(published).toMatchObject({ code: 0, stderr: '' })
+    expect(published.stdout).toMatch(/^first@2 {2}[\d.]+ B {2}sealed, pinned {2}ready in /)
+    const [first, second] = (await statusOf(socket)).checkpoints
+    expect(first).toMatchObject({ name: 'first', pinned: true, source: other, versions: [{ version: 2 }] })
+    expect(second).toMatchObject({ name: 'other', pinned: false, versions: [{ version: 1, state: 'ready' }] })
+
+    const lazy = await onecopy('publish', 'lazy', model, '--socket', socket, '--on-demand')
+    expect(lazy.stdout).toMatch(/^lazy@1 .* validated in /)
+    expect((await statusOf(socket)).checkpoints[2]).toMatchObject({ versions: [{ state: 'unloaded' }] })
+
+    expect(await onecopy('retire', 'first', '--socket', socket)).toMatchObject({ code: 0, stderr: '' })
+    expect(await onecopy('retire', 'first', '--socket', socket)).toMatchObject({
+      code: 1,
+      stderr: 'onecopy: The coordinator has no checkpoint "first"; it has other, lazy (CHECKPOINT_UNKNOWN)\n',
+    })
+
+    serve.child.kill('SIGTERM')
+    const { code, signal, stderr } = await serve.outcome
+    expect({ code, signal }).toEqual({ code: 0, signal: null })
+    expect(existsSync(socket)).toBe(false)
+    for (const line of stderr.trim().split('\n')) expect(line).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z \S/)
+    for (const event of ['published first@2: ', 'released first@1: ', 'retired first: ', 'SIGTERM: stopping']) {
+      expect(stderr).toContain(event)
+    }
+    expect(stderr).not.toContain('onecopy status')
+  })
+
+  test('SIGINT ends it too, and --quiet logs nothing', async () => {
+    const { model, socket } = await prepare()
+    const { child, outcome } = await startServe(socket, model, '--quiet')
+    child.kill('SIGINT')
+    expect(await outcome).toMatchObject({ code: 0, stderr: '' })
+    expect(existsSync(socket)).toBe(false)
+  })
+
+  test('a second one on the same socket is refused, and the first goes on', async () => {
+    const { model, socket } = await prepare()
+    await startServe(socket, model)
+    const { code, stdout, stderr } = await onecopy('serve', model, '--socket', socket)
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toBe(`onecopy: Another coordinator serves "${socket}" (COORDINATOR_RUNNING)\n`)
+    expect((await statusOf(socket)).checkpoints).toHaveLength(1)
+  })
+
+  test('after kill -9 the next one takes the socket over', async () => {
+    const { model, socket } = await prepare()
+    const first = await startServe(socket, model)
+    first.child.kill('SIGKILL')
+    await first.outcome
+    expect(existsSync(socket)).toBe(true)
+    const refused = await onecopy('status', '--socket', socket)
+    expect(refused.code).toBe(1)
+    expect(refused.stderr).toMatch(
+      /^onecopy: No coordinator at ".*": nobody listens any more; .* \(COORDINATOR_UNREACHABLE\)\n$/,
+    )
+    const second = await startServe(socket, model)
+    expect((await statusOf(socket)).pid).toBe(second.child.pid)
+  })
+
+  test('a checkpoint that cannot be loaded is an error, and nothing stays behind', async () => {
+    const { folder, model, socket } = await prepare()
+    const broken = join(folder, 'broken.safetensors')
+    writeFileSync(broken, 'no such thing')
+    const { code, stdout, stderr } = await onecopy('serve', model, broken, '--socket', socket, '--quiet')
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/^model@1 .*\n$/)
+    expect(stderr).toMatch(/^onecopy: Cannot load checkpoint "broken": .*broken\.safetensors.* \(LOAD_FAILED\)\n$/)
+    expect(readdirSync(join(folder, 'socket')).filter((name) => name.endsWith('.sock'))).toEqual([])
+  })
+
+  test('a budget that is too small is an error that says what is needed', async () => {
+    const { model, socket } = await prepare()
+    const { code, stderr } = await onecopy(
+      'serve',
+      model,
+      '--backing',
+      'sealed',
+      '--budget',
+      '64',
+      '--socket',
+      socket,
+      '--quiet',
+    )
+    expect(code).toBe(1)
+    expect(stderr).toMatch(
+      /^onecopy: Checkpoint "model" needs \d+ bytes; the budget is 64 bytes, .*\(BUDGET_EXCEEDED\)\n$/,
+    )
+  })
+
+  test('a name that no client could ask for is an error', async () => {
+    const { model, socket } = await prepare()
+    const { code, stderr } = await onecopy('serve', `my model=${model}`, '--socket', socket, '--quiet')
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^onecopy: Name "my model" must .* \(NAME_INVALID\)\n$/)
+  })
+
+  test('SIGHUP publishes again what has changed, and only that; what is broken goes on as it was', async () => {
+    const { model, other, socket } = await prepare()
+    const serve = await startServe(socket, model, other)
+    serve.child.kill('SIGHUP')
+    await serve.logs(/SIGHUP: nothing new$/m)
+    rmSync(other, { recursive: true })
+    mkdirSync(other)
+    writeNames(other, ['a', 'b', 'c'])
+    serve.child.kill('SIGHUP')
+    await serve.logs(/SIGHUP: published other@2$/m)
+    rmSync(other, { recursive: true })
+    serve.child.kill('SIGHUP')
+    await serve.logs(/not published again: No checkpoint at .*\(SOURCE_NOT_FOUND\)$/m)
+    const [first, second] = (await statusOf(socket)).checkpoints
+    expect(first).toMatchObject({ name: 'model', versions: [{ version: 1, changed: false }] })
+    expect(second).toMatchObject({ name: 'other', versions: [{ version: 2, changed: true }] })
+    expect((await onecopy('status', '--socket', socket)).stdout).toMatch(/^other +2 .* ready files changed /m)
+  })
+
+  test('goes on when nobody reads its output any more', async () => {
+    const { model, socket } = await prepare()
+    const serve = await startServe(socket, model)
+    serve.child.stdout?.destroy()
+    serve.child.stderr?.destroy()
+    for (const name of ['a', 'b']) {
+      expect(await onecopy('publish', name, model, '--socket', socket)).toMatchObject({ code: 0 })
+    }
+    expect((await statusOf(socket)).checkpoints).toHaveLength(3)
+  })
+})
+
+describe('commands that ask a coordinator', () => {
+  test.each([['status'], ['publish', 'name', '/no/such'], ['retire', 'name'], ['run', '--', 'true']])(
+    '%s without one: exit code 1 and how to start one',
+    async (...args) => {
+      const socket = join(temporaryFolder(), 'none.sock')
+      const [command, ...rest] = args
+      const { code, stdout, stderr } = await onecopy(command!, '--socket', socket, ...rest)
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+      expect(stderr).toMatch(
+        onLinux ? /^onecopy: No coordinator at .*: onecopy serve .* \(COORDINATOR_UNREACHABLE\)\n$/ : /^onecopy: /,
+      )
+    },
+  )
+
+  test.runIf(onLinux)('publish of what does not exist leaves everything as it was', async () => {
+    const { model, socket } = await prepare()
+    await startServe(socket, model)
+    const { code, stderr } = await onecopy('publish', 'model', '/no/such', '--socket', socket)
+    expect(code).toBe(1)
+    expect(stderr).toBe('onecopy: Cannot load checkpoint "model": No checkpoint at "/no/such" (LOAD_FAILED)\n')
+    expect((await statusOf(socket)).checkpoints).toMatchObject([{ source: model, versions: [{ version: 1 }] }])
+  })
+
+  test.runIf(onLinux)('status --watch repeats itself, and says when the coordinator has gone', async () => {
+    const { model, socket } = await prepare()
+    const serve = await startServe(socket, model)
+    const text = startOnecopy(['status', '--watch', '--socket', socket])
+    const json = startOnecopy(['status', '--watch', '--json', '--socket', socket])
+    await text.says(/^coordinator (?:.*\n)+coordinator /m)
+    await json.says(/^{.*"checkpoints":\[{.*}\n{.*}\n/)
+    serve.child.kill('SIGKILL')
+    await text.says(/^onecopy: No coordinator at .* \(COORDINATOR_UNREACHABLE\)$/m)
+    await json.says(/^{"error":{"code":"COORDINATOR_UNREACHABLE","message":"No coordinator .*"}}$/m)
+  })
+
+  test.runIf(onLinux)('ONECOPY_SOCKET stands in for --socket', async () => {
+    const { model, socket } = await prepare()
+    await startServe(socket, model)
+    const { code, stdout } = await startOnecopy(['status'], { ONECOPY_SOCKET: socket }).outcome
+    expect(code).toBe(0)
+    expect(stdout).toContain(socket)
+  })
+})
