@@ -1,10 +1,11 @@
 import { EventEmitter } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import { Checkpoint } from '@onecopy/checkpoint'
 import type { Piscina } from 'piscina'
 import { ClientError } from './errors.ts'
 import { Generation } from './generation.ts'
+import { formatTaskName } from './task-name.ts'
 import { type PoolWorkerData, SHARE_KEY } from './worker-data.ts'
 
 type PiscinaOptions = NonNullable<ConstructorParameters<typeof Piscina>[0]>
@@ -56,8 +57,8 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
    */
   run(task: Task, options: Omit<PiscinaRunOptions, 'filename'> & { filename?: string | URL } = {}): Promise<Result> {
     if (this.#destroyed) return Promise.reject(poolDestroyed())
-    const { filename, ...rest } = options
-    return this.#current.run(task, filename === undefined ? rest : { ...rest, filename: toFilename(filename) })
+    const { filename = this.#options.filename, name = this.#options.name, ...rest } = options
+    return this.#current.run(task, { ...rest, name: taskName(name, filename) })
   }
 
   /**
@@ -122,13 +123,14 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
   }
 
   #start(checkpoint: Checkpoint): Generation<Task, Result> {
-    const { filename, workerData, ...options } = this.#options
+    const { filename, name, workerData, ...options } = this.#options
     const own = Checkpoint.adopt(checkpoint.share())
     const shared: PoolWorkerData = { [SHARE_KEY]: own.share() }
     try {
       const piscina = new this.#Piscina<Task, Result>({
         ...options,
-        filename: toFilename(filename),
+        filename: TASK_LOADER,
+        name: taskName(name, filename),
         workerData: { ...workerData, ...shared },
       })
       for (const event of EVENTS) piscina.on(event, (...args) => this.emit(event, ...args))
@@ -158,8 +160,12 @@ export async function createWorkerPool<Task = unknown, Result = unknown>(
   return new WorkerPool<Task, Result>(Piscina, options)
 }
 
-function toFilename(filename: string | URL): string {
-  return filename instanceof URL || filename.startsWith('file:') ? fileURLToPath(filename) : filename
+/** See task-loader.cts for why the user's module is not what piscina loads. */
+const TASK_LOADER = fileURLToPath(new URL('./task-loader.cjs', import.meta.url))
+
+function taskName(name: string | null | undefined, filename: string | URL): string {
+  const given = typeof filename === 'string' && !filename.startsWith('file:')
+  return formatTaskName({ name: name ?? 'default', url: given ? pathToFileURL(filename).href : new URL(filename).href })
 }
 
 function assertPlainObject(workerData: unknown): void {

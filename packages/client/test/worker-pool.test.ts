@@ -177,6 +177,25 @@ describe.each(['file', 'heap'] as const)('a pool on %s backing', (backing) => {
     await expect(pool.swap(checkpoint)).rejects.toMatchObject({ code: 'POOL_DESTROYED' })
   })
 
+  it('run() takes modules in CommonJS, other exports and other modules', async () => {
+    const common = new URL('./tasks/common.cjs', import.meta.url)
+    const pool = await start({ filename: common })
+    expect(await pool.run(1)).toBe('main 1')
+    expect(await pool.run(2, { name: 'by another name' })).toBe('other 2')
+    expect(await pool.run('b', { filename, name: 'firstElement' })).toBe(9)
+    await expect(pool.run(3, { name: 'nothing' })).rejects.toThrow()
+  })
+
+  // On Node 20, ending a thread in the midst of a synchronous import ends the process.
+  it('destroy() while threads are still starting does no harm', async () => {
+    for (let round = 0; round < 25; round++) {
+      const pool = await start({ minThreads: 2 })
+      await new Promise((resolve) => setTimeout(resolve, round * 2))
+      await pool.destroy()
+    }
+    expect(await (await start()).run('b', { name: 'firstElement' })).toBe(9)
+  })
+
   it('threads and pools that come and go leave no mapping behind', async () => {
     const before = mappingCount()
     for (let round = 0; round < 10; round++) {

@@ -5,5 +5,6 @@ import { weights } from '@onecopy/client/worker'
 try {
   weights()
 } catch (error) {
-  parentPort?.postMessage({ code: error.code, message: error.message })
+  const { code, message } = /** @type {Error & { code: string }} */ (error)
+  parentPort?.postMessage({ code, message })
 }

@@ -5,14 +5,19 @@ import { weights } from '@onecopy/client/worker'
 
 const readyBeforeTheFirstTask = weights().tensorCount
 
+/** @param {string} name */
 export default function hash(name) {
-  return createHash('sha256').update(weights().tensor(name).data).digest('hex')
+  return createHash('sha256')
+    .update(new Uint8Array(weights().tensor(name).buffer))
+    .digest('hex')
 }
 
+/** @param {string} name */
 export function firstElement(name) {
   return weights().tensor(name).data[0]
 }
 
+/** @param {string} name */
 export function secondElement(name) {
   return weights().tensor(name).data[1]
 }
@@ -25,14 +30,17 @@ export function crash() {
   process.exit(7)
 }
 
+/** @param {string} message @returns {never} */
 export function fail(message) {
   throw new RangeError(message)
 }
 
+/** @param {string} name */
 export function postTensor(name) {
   return weights().tensor(name).data
 }
 
+/** @param {string} words */
 export function speak(words) {
   parentPort?.postMessage(words)
 }
@@ -41,15 +49,24 @@ export function wait() {
   return new Promise(() => {})
 }
 
+/** @param {string} name */
 export function missing(name) {
   return weights().tensor(name)
 }
 
-/** Holds its thread until the pool's user wakes it, then tells which weights it had before and has after. */
+/**
+ * Holds its thread until the pool's user wakes it, then tells which weights it had before and has after.
+ * @param {{ gate: Int32Array }} task
+ */
 export function waitForSignal({ gate }) {
   const before = weights().tensor('a').data[1]
   Atomics.add(gate, 0, 1)
   Atomics.notify(gate, 0)
   while (Atomics.load(gate, 1) === 0) Atomics.wait(gate, 1, 0, 1000)
   return { before, after: weights().tensor('a').data[1] }
+}
+
+export function elementAfterGate({ gate, name }) {
+  Atomics.wait(new Int32Array(gate), 0, 0)
+  return weights().tensor(name).data[0]
 }

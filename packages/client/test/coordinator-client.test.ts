@@ -1,0 +1,272 @@
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { attach } from '@onecopy/client'
+import { sealBytes } from '@onecopy/sharedarraybuffer-utils'
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { CoordinatorClient } from '../src/coordinator-client.ts'
+import {
+  bytesReadBy,
+  descriptorCount,
+  grantOf,
+  leasesOf,
+  modelHash,
+  Program,
+  refusal,
+  saveModel,
+  standIn,
+  statusWhere,
+  temporaryFolder,
+  until,
+  WELCOME,
+} from './support.ts'
+
+const MIB = 2 ** 20
+
+describe('a client whose coordinator dies', () => {
+  let folder: string
+  let socket: string
+  let model: string
+  let coordinator: Program
+
+  beforeEach(async () => {
+    folder = temporaryFolder()
+    socket = join(folder, 's', 'socket')
+    model = await saveModel(join(folder, 'model'), 1, 4 * MIB)
+    coordinator = await Program.start('coordinator.mjs', socket)
+  })
+
+  async function restart(): Promise<Program> {
+    await coordinator.kill()
+    coordinator = await Program.start('coordinator.mjs', socket)
+    return coordinator
+  }
+
+  it.each(['sealed', 'file'])('reads on and gets its lease back, on %s backing', async (backing) => {
+    await coordinator.ask('publish', 'a', model, { backing })
+    const readers = [await Program.start('reader.mjs', socket, 'a'), await Program.start('reader.mjs', socket, 'a')]
+    for (let round = 0; round < 3; round++) {
+      await coordinator.kill()
+      for (const reader of readers) {
+        const reads = (await reader.ask('reads')) as number
+        await until(async () => ((await reader.ask('reads')) as number) > reads)
+        expect(await reader.ask('read')).toBe(modelHash(1, 4 * MIB))
+      }
+      await restart()
+      const before = bytesReadBy(coordinator.pid)
+      expect(await coordinator.ask('publish', 'a', model, { backing })).toBe(1)
+      // Sealed memory was handed back, so the shards were not read again; files are only mapped.
+      expect(bytesReadBy(coordinator.pid) - before).toBeLessThan(MIB)
+      const status = await statusWhere(coordinator, (found) => leasesOf(found).length === 2)
+      expect(leasesOf(status)).toEqual(['a@1', 'a@1'])
+      expect(status.clients.map(({ pid }) => pid).sort()).toEqual(readers.map(({ pid }) => pid).sort())
+      expect(status.checkpoints[0]!.versions).toHaveLength(1)
+    }
+    for (const reader of readers) expect(await reader.ask('read')).toBe(modelHash(1, 4 * MIB))
+    const fresh = await Program.start('reader.mjs', socket, 'a')
+    expect(await fresh.ask('read')).toBe(modelHash(1, 4 * MIB))
+  })
+
+  it('hands memory back to a coordinator that publishes it only on demand', async () => {
+    await coordinator.ask('publish', 'a', model, { backing: 'sealed' })
+    using checkpoint = await attach({ socket, checkpoint: 'a' })
+    await coordinator.kill()
+    coordinator = await Program.start('coordinator.mjs', socket, '0')
+    const before = bytesReadBy(coordinator.pid)
+    await coordinator.ask('publish', 'a', model, { backing: 'sealed', load: 'on-demand' })
+    const { checkpoints } = await statusWhere(coordinator, (status) => leasesOf(status).length === 1)
+    expect(checkpoints[0]!.versions).toMatchObject([{ state: 'ready', leases: 1 }])
+    expect(bytesReadBy(coordinator.pid) - before).toBeLessThan(MIB)
+    expect(checkpoint.version).toBe(1)
+  })
+
+  it('which has closed a checkpoint meanwhile asks for no lease on it', async () => {
+    await coordinator.ask('publish', 'a', model)
+    const [kept, closed] = [await attach({ socket, checkpoint: 'a' }), await attach({ socket, checkpoint: 'a' })]
+    await coordinator.kill()
+    closed.close()
+    await restart()
+    await coordinator.ask('publish', 'a', model)
+    await statusWhere(coordinator, (status) => leasesOf(status).length === 1)
+    kept.close()
+    await statusWhere(coordinator, (status) => leasesOf(status).length === 0)
+  })
+
+  it('attaches to the next one before its old leases are back, and has each of them once', async () => {
+    await coordinator.ask('publish', 'a', model)
+    const old = await Promise.all([1, 2, 3].map(() => attach({ socket, checkpoint: 'a' })))
+    await restart()
+    await coordinator.ask('publish', 'a', model)
+    const fresh = await attach({ socket, checkpoint: 'a' })
+    const status = await statusWhere(coordinator, (found) => leasesOf(found).length >= 4)
+    await sleep(50)
+    expect(leasesOf(status)).toHaveLength(4)
+    expect(leasesOf(await statusWhere(coordinator, () => true))).toHaveLength(4)
+    expect(status.clients).toHaveLength(1)
+    for (const checkpoint of [...old, fresh]) checkpoint.close()
+    await statusWhere(coordinator, (found) => leasesOf(found).length === 0)
+  })
+
+  it('hears of a version that is published after the restart, whichever backing it has', async () => {
+    for (const backing of ['file', 'sealed']) {
+      await coordinator.ask('publish', backing, await saveModel(join(folder, backing)), { backing })
+      const checkpoint = await attach({ socket, checkpoint: backing })
+      const announced = new Promise((resolve) => checkpoint.once('version', resolve))
+      await coordinator.kill()
+      coordinator = await Program.start('coordinator.mjs', socket, '10')
+      await saveModel(join(folder, backing), 9)
+      await coordinator.ask('publish', backing, join(folder, backing), { backing })
+      expect(await announced).toMatchObject({ checkpoint: backing })
+      const next = await checkpoint.followLatest()
+      expect([checkpoint.tensor('t0').data[0], next.tensor('t0').data[0]]).toEqual([1, 9])
+      checkpoint.close()
+      next.close()
+      await statusWhere(coordinator, (found) => leasesOf(found).length === 0)
+    }
+  })
+
+  it('gets its lease on files also when they are published after the coordinator had given up waiting', async () => {
+    await coordinator.ask('publish', 'a', model)
+    using checkpoint = await attach({ socket, checkpoint: 'a' })
+    const warned = new Promise<Error>((resolve) => process.once('warning', resolve))
+    await coordinator.kill()
+    coordinator = await Program.start('coordinator.mjs', socket, '1')
+    expect((await warned).message).toMatch(/^onecopy: Checkpoint "a" is not resumed/)
+    await coordinator.ask('publish', 'a', model)
+    await statusWhere(coordinator, (found) => leasesOf(found).join() === 'a@1')
+    expect(checkpoint.version).toBe(1)
+  })
+
+  it('an attach that is under way is told, and the next one finds nobody or the next coordinator', async () => {
+    const waiting = refusal(attach({ socket, checkpoint: 'later', waitMs: 60_000 }))
+    await statusWhere(coordinator, ({ clients }) => clients.length === 1)
+    await coordinator.kill()
+    expect(await waiting).toMatchObject({ code: 'COORDINATOR_UNREACHABLE' })
+    expect(await refusal(attach({ socket, checkpoint: 'a' }))).toMatchObject({ code: 'COORDINATOR_UNREACHABLE' })
+    await restart()
+    await coordinator.ask('publish', 'a', model)
+    ;(await attach({ socket, checkpoint: 'a' })).close()
+  })
+})
+
+describe('new versions', () => {
+  it('are told to every holder, and taken with followLatest(), there and back again', async () => {
+    const folder = temporaryFolder()
+    const socket = join(folder, 's', 'socket')
+    const [one, two] = [await saveModel(join(folder, '1')), await saveModel(join(folder, '2'), 9)]
+    const coordinator = await Program.start('coordinator.mjs', socket)
+    await coordinator.ask('publish', 'a', one, { backing: 'sealed' })
+    await coordinator.ask('publish', 'other', one)
+    const reader = await Program.start('reader.mjs', socket, 'a')
+    const stays = await attach({ socket, checkpoint: 'a' })
+    const other = await attach({ socket, checkpoint: 'other' })
+    const heard: string[] = []
+    stays.on('version', ({ checkpoint, version }) => heard.push(`${checkpoint}@${version}`))
+    other.on('version', () => heard.push('other'))
+    expect(await reader.ask('follow')).toBe(false)
+    expect(await stays.followLatest()).toBe(stays)
+
+    await coordinator.ask('publish', 'a', two, { backing: 'sealed' })
+    await until(async () => `${await reader.ask('versions')}` === '2')
+    expect(await reader.ask('read')).toBe(modelHash(1))
+    expect(await reader.ask('follow')).toBe(true)
+    expect(await reader.ask('read')).toBe(modelHash(9))
+    await statusWhere(coordinator, (status) => leasesOf(status).sort().join() === 'a@1,a@2,other@1')
+    const { version } = await stays.followLatest()
+    expect(version).toBe(2)
+
+    // Somebody still holds the first version, so publishing it again makes it the latest again.
+    expect(await coordinator.ask('publish', 'a', one, { backing: 'sealed' })).toBe(1)
+    expect(await reader.ask('follow')).toBe(true)
+    expect(await reader.ask('version')).toBe(1)
+    expect(await stays.followLatest()).toBe(stays)
+    expect(heard).toEqual(['a@2'])
+    stays.close()
+    other.close()
+    await coordinator.ask('retire', 'a')
+    expect(await refusal(reader.ask('follow'))).toMatchObject({ code: 'CHECKPOINT_UNKNOWN' })
+    expect(await reader.ask('read')).toBe(modelHash(1))
+  })
+})
+
+describe('CoordinatorClient', () => {
+  /** A coordinator that the test speaks for, and what it grants. */
+  async function start(onAcquire: (send: (...messages: object[]) => void, id: number) => void) {
+    const folder = temporaryFolder()
+    const { granted, descriptors } = await grantOf(await saveModel(join(folder, 'model')))
+    const socket = join(folder, 'socket')
+    const { counterparts, close } = await standIn(socket, (message, { connection }) => {
+      if (message.type === 'hello') return connection.send(WELCOME)
+      const send = (...messages: object[]): void => {
+        for (const each of messages as (typeof granted)[]) {
+          connection.send(each, each.type === 'granted' ? descriptors : [])
+        }
+      }
+      if (message.type === 'acquire') onAcquire(send, message.id)
+      else if (message.type === 'release') connection.send({ type: 'done', id: message.id, result: null })
+    })
+    const client = new CoordinatorClient(socket, 'test')
+    onTestFinished(() => client.close())
+    return { client, granted, descriptors, counterparts, close, socket }
+  }
+
+  it('tells of a version that is announced right behind the grant', async () => {
+    const event = { type: 'version', checkpoint: 'a', version: 2, fingerprint: 'f' }
+    const { client, granted } = await start((send, id) => send({ ...granted, id }, event))
+    const checkpoint = await client.attach('a', null, 0)
+    expect(await new Promise((resolve) => checkpoint.once('version', resolve))).toEqual({ checkpoint: 'a', version: 2 })
+    checkpoint.close()
+  })
+
+  it('gives a lease back whose memory cannot be used, and keeps none of its descriptors', async () => {
+    const { client, granted, descriptors, counterparts } = await start((send, id) => send({ ...granted, id }))
+    const whole = descriptors.slice()
+    using nonsense = sealBytes(new Uint8Array(100), 'nonsense')
+    for (const [at, code] of [
+      [0, 'DIRECTORY_INVALID'],
+      [1, 'RECEIVED_INVALID'],
+    ] as const) {
+      descriptors.splice(0, descriptors.length, ...whole.with(at, nonsense.descriptor))
+      const before = descriptorCount()
+      expect(await refusal(client.attach('a', null, 0))).toMatchObject({ code })
+      const released = (): number => counterparts[0]!.heard.filter(({ type }) => type === 'release').length
+      await until(() => released() === at + 1)
+      expect(descriptorCount()).toBeLessThanOrEqual(before + (at === 0 ? 3 : 1))
+    }
+    descriptors.splice(0, descriptors.length, ...whole)
+    ;(await client.attach('a', null, 0)).close()
+  })
+
+  it('offers its memory to the next coordinator once for each checkpoint, with all that belongs to it', async () => {
+    const { client, granted, counterparts, close, socket } = await start((send, id) => send({ ...granted, id }))
+    const kept = await client.attach('a', null, 0)
+    const closed = await client.attach('a', null, 0)
+    const resumes: (readonly [object, number])[] = []
+    close()
+    await until(() => counterparts[0]!.connection.closed)
+    const next = await standIn(socket, (message, { connection }, received) => {
+      if (message.type === 'hello') return connection.send(WELCOME)
+      if (message.type !== 'resume') return
+      resumes.push([message, received.length])
+      if (resumes.length === 1) closed.close()
+      connection.send({ type: 'resumed', id: message.id, lease: 40 + resumes.length, version: 5 })
+    })
+    await until(() => kept.version === 5)
+    const { checkpoint, fingerprint, label, backing, shards } = granted
+    const offer = { type: 'resume', checkpoint, version: 1, fingerprint, label, backing, shards }
+    expect(resumes).toMatchObject([
+      [offer, 3],
+      [offer, 3],
+    ])
+    // The one that was closed while its lease came back gives it back.
+    await until(() => next.counterparts[0]!.heard.some((message) => message.type === 'release'))
+    const releases = next.counterparts[0]!.heard.filter((message) => message.type === 'release')
+    expect(releases).toMatchObject([{ lease: 42 }])
+    kept.close()
+    await until(() => next.counterparts[0]!.heard.filter(({ type }) => type === 'release').length === 2)
+  })
+
+  it('rejects what it cannot understand as an answer', async () => {
+    const { client } = await start((send, id) => send({ type: 'done', id, result: null }))
+    await expect(client.attach('a', null, 0)).rejects.toThrow('The coordinator answered "done" to "acquire"')
+  })
+})

@@ -1,0 +1,272 @@
+import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { openCheckpoint, saveCheckpoint } from '@onecopy/checkpoint'
+import {
+  type ClientMessage,
+  type CoordinatorConnection,
+  type CoordinatorStatus,
+  coordinatorConnection,
+  type Granted,
+} from '@onecopy/protocol'
+import { listenUnix, sealBytes, sealFile, UnixListener } from '@onecopy/sharedarraybuffer-utils'
+import { expect, onTestFinished } from 'vitest'
+
+/** A folder that is removed when the test ends. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'onecopy-client-'))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+export function temporarySocket(): string {
+  return join(temporaryFolder(), 's', 'socket')
+}
+
+/** Waits until `condition` holds; the test's own time limit ends it otherwise. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition())) await sleep(5)
+}
+
+let collect: (() => void) | undefined
+
+/** Until the condition holds: buffers hold their memory until they are collected. */
+export async function collectUntil(condition: () => boolean): Promise<void> {
+  if (collect === undefined) {
+    setFlagsFromString('--expose-gc')
+    collect = runInNewContext('gc') as () => void
+  }
+  const collectNow = collect
+  await until(() => {
+    collectNow()
+    return condition()
+  })
+}
+
+/** What our errors have in common. */
+export interface Refusal extends Error {
+  readonly code: string
+  readonly candidates?: readonly string[]
+}
+
+/** The error that a call or a promise ends with. */
+export async function refusal(action: Promise<unknown> | (() => unknown)): Promise<Refusal> {
+  try {
+    await (typeof action === 'function' ? action() : action)
+  } catch (error) {
+    return error as Refusal
+  }
+  return expect.fail('nothing was refused')
+}
+
+/** Saves a checkpoint of two U8 tensors `t0` and `t1` in two shards; each is filled with a byte of its own. */
+export async function saveModel(folder: string, fill = 1, tensorBytes = 4096): Promise<string> {
+  const tensors = [0, 1].map((at) => ({
+    name: `t${at}`,
+    dtype: 'U8' as const,
+    shape: [tensorBytes],
+    data: new Uint8Array(tensorBytes).fill(fill + at),
+  }))
+  rmSync(folder, { recursive: true, force: true })
+  await saveCheckpoint(folder, tensors, { maxShardBytes: tensorBytes })
+  return folder
+}
+
+/** sha256 of both tensors of `saveModel`. */
+export function modelHash(fill = 1, tensorBytes = 4096): string {
+  const hash = createHash('sha256')
+  for (const at of [0, 1]) hash.update(new Uint8Array(tensorBytes).fill(fill + at))
+  return hash.digest('hex')
+}
+
+export function descriptorCount(): number {
+  return readdirSync('/proc/self/fd').length
+}
+
+/** Bytes that a process has read with system calls, from files or elsewhere. */
+export function bytesReadBy(pid: number): number {
+  return Number(/^rchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))![1])
+}
+
+interface Reply {
+  readonly id: number
+  readonly result?: unknown
+  readonly error?: { readonly name: string; readonly code: string; readonly message: string }
+}
+
+/** A script of children/ in a process of its own that answers requests; it is killed when the test ends. */
+export class Program {
+  readonly pid: number
+  readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null; stderr: string }>
+  readonly #child: ChildProcess
+  readonly #pending = new Map<number, (reply: Reply) => void>()
+  #nextId = 1
+
+  private constructor(child: ChildProcess) {
+    this.#child = child
+    this.pid = child.pid!
+    let stderr = ''
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text
+    })
+    child.on('message', (reply: Reply) => this.#pending.get(reply.id)?.(reply))
+    this.ended = new Promise((resolve) => {
+      child.on('close', (code, signal) => {
+        resolve({ code, signal, stderr })
+        for (const [id, settle] of this.#pending)
+          settle({ id, error: { name: 'Ended', code: 'ENDED', message: stderr } })
+      })
+    })
+  }
+
+  static async start(script: string, ...args: readonly string[]): Promise<Program> {
+    const child = fork(fileURLToPath(new URL(`children/${script}`, import.meta.url)), args, {
+      env: { ...process.env, NODE_OPTIONS: '' },
+      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+    })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    const program = new Program(child)
+    await program.#reply(0)
+    return program
+  }
+
+  ask(verb: string, ...args: readonly unknown[]): Promise<unknown> {
+    const id = this.#nextId++
+    const reply = this.#reply(id)
+    this.#child.send({ id, verb, args })
+    return reply
+  }
+
+  kill(signal: NodeJS.Signals = 'SIGKILL'): Program['ended'] {
+    this.#child.kill(signal)
+    return this.ended
+  }
+
+  #reply(id: number): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, ({ result, error }) => {
+        this.#pending.delete(id)
+        if (error === undefined) resolve(result)
+        else reject(Object.assign(new Error(error.message), error))
+      })
+    })
+  }
+}
+
+/** The coordinator's state, once it is as wanted. */
+export async function statusWhere(
+  coordinator: Program,
+  wanted: (status: CoordinatorStatus) => boolean,
+): Promise<CoordinatorStatus> {
+  for (;;) {
+    const status = (await coordinator.ask('status')) as CoordinatorStatus
+    if (wanted(status)) return status
+    await sleep(5)
+  }
+}
+
+/** All leases there are: `name@version` of each, as the versions count them. */
+export function leasesOf({ checkpoints }: CoordinatorStatus): string[] {
+  return checkpoints.flatMap(({ name, versions }) =>
+    versions.flatMap(({ version, leases }) => Array<string>(leases).fill(`${name}@${version}`)),
+  )
+}
+
+/** A module in a process of its own, to its end. */
+export function runScript(script: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  const node = ['--input-type=module', '-e', script, ...args]
+  const child = spawn(process.execPath, node, {
+    cwd: new URL('.', import.meta.url),
+    env: { ...process.env, NODE_OPTIONS: '', ...env },
+  })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  let stdout = ''
+  let stderr = ''
+  child.stdout.on('data', (text) => {
+    stdout += text
+  })
+  child.stderr.on('data', (text) => {
+    stderr += text
+  })
+  const ended = new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve) => {
+    child.on('close', (code) => resolve({ code, stdout, stderr }))
+  })
+  return { ended, pid: child.pid!, said: (text: string) => until(() => stdout.includes(text)) }
+}
+
+/** The coordinator's end of a connection, which says what the test wants. */
+export interface Counterpart {
+  readonly connection: CoordinatorConnection
+  readonly heard: ClientMessage[]
+}
+
+/** Something that listens where a coordinator would, and leaves every word to the test. */
+export async function standIn(
+  socket: string,
+  onMessage: (message: ClientMessage, counterpart: Counterpart, descriptors: readonly number[]) => void,
+): Promise<{ readonly counterparts: Counterpart[]; close(): void }> {
+  const counterparts: Counterpart[] = []
+  const listener = new UnixListener(
+    listenUnix(socket),
+    (stream) => {
+      const heard: ClientMessage[] = []
+      const connection = coordinatorConnection(stream, {
+        onMessage: (message, descriptors) => {
+          heard.push(message)
+          onMessage(message, counterpart, descriptors)
+        },
+        onClose: () => {},
+      })
+      const counterpart = { connection, heard }
+      counterparts.push(counterpart)
+    },
+    (error) => {
+      throw error
+    },
+  )
+  const close = (): void => {
+    listener.close()
+    for (const { connection } of counterparts) connection.close()
+  }
+  onTestFinished(close)
+  return { counterparts, close }
+}
+
+export const WELCOME = {
+  type: 'welcome',
+  protocol: 1,
+  coordinator: 'stand-in',
+  pid: 1,
+  software: 'test',
+} as const
+
+/** A grant of a checkpoint in sealed memory, and its descriptors, which are closed when the test ends. */
+export async function grantOf(source: string): Promise<{ granted: Granted; descriptors: number[] }> {
+  using opened = await openCheckpoint(source)
+  const directory = sealBytes(new Uint8Array(opened.directory), 'directory')
+  const shards = await Promise.all(
+    opened.shards.map(({ path, byteLength }, at) => sealFile(opened.descriptors()[at]!, path, byteLength)),
+  )
+  const mappings = [directory, ...shards]
+  onTestFinished(() => {
+    for (const mapping of mappings) mapping.close()
+  })
+  const granted: Granted = {
+    type: 'granted',
+    id: 1,
+    lease: 1,
+    checkpoint: 'a',
+    version: 1,
+    fingerprint: opened.fingerprint,
+    label: opened.label,
+    backing: 'sealed',
+    shards: opened.shards.map(({ name, byteLength }) => ({ name, byteLength })),
+  }
+  return { granted, descriptors: mappings.map(({ descriptor }) => descriptor) }
+}
