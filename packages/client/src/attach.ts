@@ -1,6 +1,6 @@
 import { basename, resolve } from 'node:path'
 import type { Checkpoint } from '@onecopy/checkpoint'
-import { type CoordinatorStatus, defaultSocketPath } from '@onecopy/protocol'
+import { type CoordinatorStatus, defaultSocketPath, MAX_NAME_BYTES } from '@onecopy/protocol'
 import { CoordinatorClient, clientFor } from './coordinator-client.ts'
 
 /** Where the coordinator is, and how this process is called in its status. */
@@ -32,6 +32,10 @@ export async function attach(options: AttachOptions = {}): Promise<Checkpoint> {
   if (checkpoint === undefined) {
     throw new TypeError('The option checkpoint must be a name; it can also come from ONECOPY_CHECKPOINT')
   }
+  // A coordinator ends the connection of a client that says nonsense, and with it every lease of this process.
+  requireName(checkpoint)
+  requireWholeNumber('waitMs', waitMs)
+  if (version !== null) requireWholeNumber('version', version)
   return clientFor(socketOf(options), nameOf(options)).attach(checkpoint, version, waitMs)
 }
 
@@ -53,6 +57,8 @@ export async function publishTo(
   options: RemotePublishOptions = {},
 ): Promise<number> {
   const { backing = 'file', pinned = false, load = 'now', priority = 0 } = options
+  requireName(checkpoint)
+  requireWholeNumber('priority', priority)
   const absolute = typeof source === 'string' ? absoluteSource(source) : source.map((path) => resolve(path))
   return once(options, (client) => client.publish(checkpoint, absolute, { backing, pinned, load, priority }))
 }
@@ -87,6 +93,19 @@ function socketOf({ socket }: ConnectOptions): string {
   return resolve(socket ?? defaultSocketPath())
 }
 
-function nameOf({ name }: ConnectOptions): string {
-  return name ?? basename(process.argv[1] ?? 'node')
+/** As the protocol takes it: printable, and short. */
+function nameOf({ name = basename(process.argv[1] ?? 'node') }: ConnectOptions): string {
+  return name.slice(0, Math.floor(MAX_NAME_BYTES / 3)).replace(/[\p{Cc}\p{Cs}]/gu, '\u{FFFD}')
+}
+
+function requireName(checkpoint: string): void {
+  const fits = typeof checkpoint === 'string' && Buffer.byteLength(checkpoint) <= MAX_NAME_BYTES
+  if (!fits || /\p{Cs}/u.test(checkpoint)) {
+    throw new TypeError(`A checkpoint's name must be a text of at most ${MAX_NAME_BYTES} bytes`)
+  }
+}
+
+function requireWholeNumber(option: string, value: number): void {
+  if (Number.isSafeInteger(value) && value >= 0) return
+  throw new RangeError(`The option ${option} is ${value}; it must be a whole number, 0 or more`)
 }

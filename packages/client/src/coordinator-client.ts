@@ -1,13 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Checkpoint, type CheckpointOrigin } from '@onecopy/checkpoint'
 import type { CoordinatorStatus, Granted } from '@onecopy/protocol'
-import { closeDescriptors, type FileMapping, mapDescriptor } from '@onecopy/sharedarraybuffer-utils'
+import { adoptFileMapping, closeDescriptors, type FileMapping, mapDescriptor } from '@onecopy/sharedarraybuffer-utils'
 import { checkReceived } from './check-received.ts'
-import { Link } from './link.ts'
+import { type Answer, Link, type Request } from './link.ts'
 
 /** First pause before a reconnect, and the longest, in milliseconds; each try doubles it, and half of it is chance. */
 const FIRST_PAUSE_MS = 50
 const LONGEST_PAUSE_MS = 2000
+
+/** Of a timer that only keeps the process alive, in milliseconds. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /** What this process holds of a coordinator: a lease, and what is needed to get it again from another coordinator. */
 interface Holding {
@@ -17,8 +20,6 @@ interface Holding {
   /** The lease's number with the present coordinator; null while there is none. */
   lease: number | null
   version: number
-  /** The newest version that was announced. */
-  latest: number
 }
 
 /** A process's attachment to one coordinator: one connection, which comes back by itself, and all checkpoints over it. */
@@ -44,8 +45,7 @@ export class CoordinatorClient {
    * @throws CoordinatorError; ProtocolError; CheckpointError and SharedMemoryError when what came cannot be used
    */
   async attach(checkpoint: string, version: number | null, waitMs: number): Promise<Checkpoint> {
-    const link = await this.#connected()
-    const { message, descriptors } = await link.request({ type: 'acquire', checkpoint, version, waitMs })
+    const { link, message, descriptors } = await this.#ask({ type: 'acquire', checkpoint, version, waitMs })
     if (message.type !== 'granted') {
       closeDescriptors(descriptors)
       throw new TypeError(`The coordinator answered "${message.type}" to "acquire"`)
@@ -61,13 +61,13 @@ export class CoordinatorClient {
     try {
       holding = adopt(message, descriptors, origin)
     } catch (error) {
-      void link.request({ type: 'release', lease: message.lease }).catch(() => {})
+      giveBack(link, message.lease)
       throw error
     } finally {
       closeDescriptors(descriptors)
     }
     this.#holdings.add(holding)
-    this.#settleReference()
+    if (link.lost) this.#seekLeases([holding])
     return holding.checkpoint
   }
 
@@ -98,39 +98,44 @@ export class CoordinatorClient {
     link?.close()
   }
 
-  async #ask(request: Parameters<Link['request']>[0]): ReturnType<Link['request']> {
-    const link = await this.#connected()
-    // Whoever waits for an answer wants the process to live that long.
-    link.setReferenced(true)
+  /** Whoever waits for an answer wants the process to live that long. */
+  async #ask(request: Request): Promise<Answer & { readonly link: Link }> {
+    const keepAlive = setInterval(() => {}, LONGEST_TIMER_MS)
     try {
-      return await link.request(request)
+      const link = await this.#connected()
+      return { link, ...(await link.request(request)) }
     } finally {
-      this.#settleReference()
+      clearInterval(keepAlive)
     }
   }
 
   #connected(): Promise<Link> {
-    this.#link ??= this.#connect().catch((error) => {
-      this.#link = null
-      throw error
-    })
-    return this.#link
-  }
-
-  async #connect(): Promise<Link> {
-    const link: Link = await Link.connect(this.socket, this.#name, {
+    if (this.#link !== null) return this.#link
+    const link: Promise<Link> = Link.connect(this.socket, this.#name, {
       onEvent: (event) => {
-        if (event.type === 'version') this.#announce(event.checkpoint, event.version)
+        if (event.type === 'version') this.#announce(event.checkpoint, event.version, event.fingerprint)
       },
-      onLost: () => this.#onLost(),
+      onLost: () => this.#onLost(link),
     })
+    this.#link = link
+    link.catch(() => this.#forget(link))
     return link
   }
 
-  /** The coordinator died or was stopped: readers go on, and the leases are sought again as soon as there is one. */
-  #onLost(): void {
+  #forget(link: Promise<Link>): void {
+    if (this.#link === link) this.#link = null
+  }
+
+  /** The coordinator died or was stopped: readers go on. Leases over a link that has taken its place already stay. */
+  #onLost(link: Promise<Link>): void {
+    if (this.#link !== link) return
     this.#link = null
-    for (const holding of this.#holdings) holding.lease = null
+    this.#seekLeases(this.#holdings)
+  }
+
+  /** What was attached is attached again as soon as there is a coordinator. */
+  #seekLeases(holdings: Iterable<Holding>): void {
+    for (const holding of holdings) holding.lease = null
     if (!this.#reconnecting && this.#holdings.size > 0) void this.#reconnect()
   }
 
@@ -142,8 +147,9 @@ export class CoordinatorClient {
         await sleep(pause / 2 + (Math.random() * pause) / 2, undefined, { ref: false })
         const link = await this.#connected().catch(() => null)
         if (link === null) continue
-        await Promise.all([...this.#holdings].map((holding) => this.#resume(link, holding)))
-        this.#settleReference()
+        // Others may have been attached over this link already.
+        const without = [...this.#holdings].filter(({ lease }) => lease === null)
+        await Promise.all(without.map((holding) => this.#resume(link, holding)))
         return
       }
     } finally {
@@ -156,32 +162,45 @@ export class CoordinatorClient {
   /** Offers what is held to a new coordinator: sealed memory goes with it, so that nothing is read from disk again. */
   async #resume(link: Link, holding: Holding): Promise<void> {
     const { checkpoint, fingerprint, label, backing, shards } = holding.granted
-    const descriptors = backing === 'sealed' ? [holding.directory.descriptor, ...holding.checkpoint.descriptors()] : []
     const offer = { checkpoint, version: holding.version, fingerprint, label, backing, shards }
+    let kept: Kept | null = null
     try {
-      const { message } = await link.request({ type: 'resume', ...offer }, descriptors)
+      kept = backing === 'sealed' ? keep(holding) : null
+      const { message } = await link.request({ type: 'resume', ...offer }, kept?.descriptors)
       if (message.type !== 'resumed') return
-      holding.lease = message.lease
-      holding.version = message.version
-      if (!this.#holdings.has(holding)) this.#give(message.lease)
+      const { lease, version } = message
+      if (link.lost) return
+      if (!this.#holdings.has(holding) || holding.lease !== null) return giveBack(link, lease)
+      holding.lease = lease
+      holding.version = version
     } catch (error) {
       // The memory stays as it is; only the lease is missing, so that the coordinator does not count this reader.
       if (!link.lost) process.emitWarning(`onecopy: ${error instanceof Error ? error.message : error}`)
+    } finally {
+      kept?.close()
     }
   }
 
-  #announce(name: string, version: number): void {
-    for (const holding of this.#holdings) {
-      // The coordinator says what is new; after a restart its numbers may be lower than the one held.
-      if (holding.granted.checkpoint !== name || holding.version === version) continue
-      holding.latest = version
-      holding.checkpoint.emit('version', { checkpoint: name, version })
+  #announce(name: string, version: number, fingerprint: string): void {
+    for (const holding of [...this.#holdings]) {
+      if (holding.granted.checkpoint !== name) continue
+      // What is held was published after the coordinator had given up waiting for it.
+      if (holding.lease === null && holding.granted.fingerprint === fingerprint) void this.#resumeLater(holding)
+      // The coordinator says what is new; after a restart its numbers may be lower than the one held, or the same.
+      else if (holding.version !== version || holding.granted.fingerprint !== fingerprint)
+        holding.checkpoint.emit('version', { checkpoint: name, version })
     }
+  }
+
+  async #resumeLater(holding: Holding): Promise<void> {
+    const link = await this.#link?.catch(() => null)
+    const wanted = holding.lease === null && this.#holdings.has(holding) && !this.#reconnecting
+    if (link != null && wanted) await this.#resume(link, holding)
   }
 
   async #latest(name: string, current: Checkpoint): Promise<Checkpoint> {
     const newest = await this.attach(name, null, 0)
-    if (newest.version !== current.version) return newest
+    if (newest.version !== current.version || newest.fingerprint !== current.fingerprint) return newest
     newest.close()
     return current
   }
@@ -189,17 +208,31 @@ export class CoordinatorClient {
   #release(holding: Holding): void {
     if (!this.#holdings.delete(holding)) return
     holding.directory.close()
-    if (holding.lease !== null) this.#give(holding.lease)
-    this.#settleReference()
+    const { lease } = holding
+    if (lease !== null) void this.#link?.then((link) => giveBack(link, lease)).catch(() => {})
   }
+}
 
-  #give(lease: number): void {
-    void this.#link?.then((link) => link.request({ type: 'release', lease })).catch(() => {})
-  }
+/** Nobody waits for the answer. */
+function giveBack(link: Link, lease: number): void {
+  link.request({ type: 'release', lease }).catch(() => {})
+}
 
-  /** An attached checkpoint alone does not keep a process alive, as an open file does not. */
-  #settleReference(): void {
-    void this.#link?.then((link) => link.lost || link.setReferenced(false)).catch(() => {})
+/** The descriptors of a holding, which stay open until `close`, whatever becomes of the holding meanwhile. */
+interface Kept {
+  readonly descriptors: readonly number[]
+  close(): void
+}
+
+function keep({ checkpoint, directory }: Holding): Kept {
+  const shards = Checkpoint.adopt(checkpoint.share())
+  const table = adoptFileMapping(directory.share())
+  return {
+    descriptors: [table.descriptor, ...shards.descriptors()],
+    close: () => {
+      table.close()
+      shards.close()
+    },
   }
 }
 
@@ -214,7 +247,7 @@ function adopt(granted: Granted, descriptors: readonly number[], origin: Checkpo
       mapped.push(mapDescriptor(descriptors[at + 1]!, name, { expectedByteLength: byteLength }))
     }
     const checkpoint = Checkpoint.adoptMappings(granted.label, directory, mapped.slice(1), origin)
-    return { granted, checkpoint, directory, lease: granted.lease, version: granted.version, latest: granted.version }
+    return { granted, checkpoint, directory, lease: granted.lease, version: granted.version }
   } catch (error) {
     for (const mapping of mapped) mapping.close()
     throw error

@@ -9,6 +9,7 @@ import {
   HELLO_TIMEOUT_MS,
   OLDEST_PROTOCOL,
   PROTOCOL,
+  type ProtocolError,
 } from '@onecopy/protocol'
 import { closeDescriptors, connectUnix, SharedMemoryError } from '@onecopy/sharedarraybuffer-utils'
 
@@ -59,14 +60,17 @@ export class Link {
     this.#welcomed = new Promise((resolve, reject) => {
       this.#greet = { resolve, reject }
     })
+    // Whoever connects hears of it; a link that was given up before that may fail silently.
+    this.#welcomed.catch(() => {})
     this.#connection = connection({
       onMessage: (message, descriptors) => this.#onMessage(message, descriptors, handlers),
       onClose: (error) => this.#onClose(error, handlers),
     })
+    this.#connection.setReferenced(false)
   }
 
   /**
-   * Connects and shakes hands.
+   * Connects and shakes hands. A link never keeps the process alive; whoever waits for an answer sees to that.
    * @param name what the coordinator's status shows
    * @throws CoordinatorError COORDINATOR_UNREACHABLE, CLIENT_REFUSED; ProtocolError PROTOCOL_VERSION_MISMATCH
    */
@@ -78,11 +82,15 @@ export class Link {
       link.#greet?.reject(new CoordinatorError('COORDINATOR_UNREACHABLE', message, { path: socket }))
       link.close()
     }, HELLO_TIMEOUT_MS)
+    timeout.unref()
     try {
       const versions = { protocol: PROTOCOL, oldestProtocol: OLDEST_PROTOCOL }
       link.#connection.send({ type: 'hello', ...versions, name, software: 'onecopy' })
       await link.#welcomed
       return link
+    } catch (error) {
+      link.close()
+      throw error
     } finally {
       clearTimeout(timeout)
     }
@@ -90,11 +98,6 @@ export class Link {
 
   get lost(): boolean {
     return this.#lost
-  }
-
-  /** Whether the connection keeps the process alive. */
-  setReferenced(referenced: boolean): void {
-    this.#connection.setReferenced(referenced)
   }
 
   /**
@@ -129,7 +132,8 @@ export class Link {
       case 'version':
       case 'retired':
       case 'closing':
-        handlers.onEvent(message)
+        // After the answer before it: what is attached by that answer must hear of this event.
+        setImmediate(() => handlers.onEvent(message))
         return
     }
     const pending = this.#pending.get(message.id)
@@ -139,9 +143,9 @@ export class Link {
     else pending.resolve({ message, descriptors })
   }
 
-  #onClose(error: Error | null, handlers: LinkHandlers): void {
+  #onClose(error: ProtocolError | null, handlers: LinkHandlers): void {
     this.#lost = true
-    this.#greet?.reject(error ?? gone())
+    this.#greet?.reject(error === null || error.code === 'CONNECTION_CLOSED' ? gone(error) : error)
     for (const { reject } of this.#pending.values()) reject(gone(error))
     this.#pending.clear()
     handlers.onLost()
@@ -161,7 +165,7 @@ async function connectPatiently(socket: string): Promise<ReturnType<typeof conne
       if (!(error instanceof SharedMemoryError) || error.code !== 'SOCKET_FAILED') throw error
       // Its queue of connections is full: it is there, and busy.
       if (error.errnoName === 'EAGAIN' && tries < CONNECT_TRIES) {
-        await sleep(CONNECT_PAUSE_MS)
+        await sleep(CONNECT_PAUSE_MS, undefined, { ref: false })
         continue
       }
       throw new CoordinatorError('COORDINATOR_UNREACHABLE', explain(error, socket), { path: socket, cause: error })

@@ -212,6 +212,7 @@ export async function standIn(
   onMessage: (message: ClientMessage, counterpart: Counterpart, descriptors: readonly number[]) => void,
 ): Promise<{ readonly counterparts: Counterpart[]; close(): void }> {
   const counterparts: Counterpart[] = []
+  rmSync(socket, { force: true })
   const listener = new UnixListener(
     listenUnix(socket),
     (stream) => {

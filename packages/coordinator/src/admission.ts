@@ -146,8 +146,8 @@ export class Admission {
     this.#tell({ type: 'refused', error })
   }
 
-  #refusal({ peer: { pid, uid, gid } }: CoordinatorConnection): Error | null {
-    if (!this.#uids.includes(uid) && !this.#gids.includes(gid)) {
+  #refusal({ peer: { pid, uid, gid, groups } }: CoordinatorConnection): Error | null {
+    if (!this.#uids.includes(uid) && ![gid, ...groups].some((group) => this.#gids.includes(group))) {
       const allowed = [`users ${this.#uids.join(', ')}`, this.#gids.length > 0 && `groups ${this.#gids.join(', ')}`]
       const message = `Process ${pid} of user ${uid}, group ${gid} may not attach; allowed: ${allowed.filter(Boolean).join(', ')}`
       return new CoordinatorError('CLIENT_REFUSED', message)

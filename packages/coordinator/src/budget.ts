@@ -38,7 +38,8 @@ export class Budget {
    * @throws CoordinatorError BUDGET_EXCEEDED with what holds the memory
    */
   reserve(byteLength: number, what: string): () => void {
-    if (this.byteLength !== null) this.#makeRoom(byteLength, what, this.byteLength)
+    // What needs nothing fits, even when memory that clients handed back is beyond the budget.
+    if (this.byteLength !== null && byteLength > 0) this.#makeRoom(byteLength, what, this.byteLength)
     this.#reservedBytes += byteLength
     let reserved = true
     return () => {
@@ -59,8 +60,9 @@ export class Budget {
     }
   }
 
+  /** A version that has been loaded and is about to be published is not idle. */
   #idle(version: Version): boolean {
-    return version.leases.size === 0 && !this.#versions.pinned(version)
+    return version.leases.size === 0 && version.state !== 'staging' && !this.#versions.pinned(version)
   }
 
   #exceeded(byteLength: number, what: string, limit: number): CoordinatorError {
@@ -78,7 +80,7 @@ export class Budget {
     }
     const list = holders.map(({ checkpoint, version, heldBytes, leases, pinned }) => {
       const why = [leases > 0 && `${leases} leases`, pinned && 'pinned'].filter(Boolean).join(', ')
-      return `${checkpoint}@${version} holds ${heldBytes} bytes (${why})`
+      return `${checkpoint}@${version} holds ${heldBytes} bytes (${why || 'being published'})`
     })
     if (this.#reservedBytes > 0) list.push(`${this.#reservedBytes} bytes are being loaded`)
     const holding = list.length === 0 ? 'nothing else holds memory' : list.join(', ')

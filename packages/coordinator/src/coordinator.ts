@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
-import { chmodSync, chownSync, closeSync, existsSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, closeSync, lstatSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
 import {
   type ClientStatus,
@@ -9,7 +9,7 @@ import {
   defaultSocketPath,
   PROTOCOL,
 } from '@onecopy/protocol'
-import { listenUnix, lockFile, SharedMemoryError, UnixListener } from '@onecopy/sharedarraybuffer-utils'
+import { connectUnix, listenUnix, lockFile, SharedMemoryError, UnixListener } from '@onecopy/sharedarraybuffer-utils'
 import { Admission, type AdmissionOptions } from './admission.ts'
 import { FileGuard, type GuardEvent, type WriterPolicy } from './file-guard.ts'
 import { activatedSocket, notifySystemd } from './notify-systemd.ts'
@@ -20,6 +20,9 @@ import type { Version } from './version.ts'
 
 /** How long a coordinator that follows a dead one waits for clients to hand memory back, in milliseconds. */
 const DEFAULT_HAND_BACK_MS = 3000
+
+/** Connections that may wait to be accepted; more of them are told to try again. */
+const BACKLOG = 1024
 
 /** Options of `startCoordinator`. */
 export interface CoordinatorOptions extends AdmissionOptions {
@@ -79,7 +82,13 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     this.#handBackUntil = listening.followsADeadOne ? Date.now() + handBackMs : 0
     this.#registry = new Registry(options.budgetBytes ?? null)
     this.#guard = new FileGuard(this.#registry, options.whenWritten ?? 'warn', (event) => this.emit('event', event))
-    const host = { registry: this.#registry, handBackMs, status: () => this.status() }
+    const host = {
+      registry: this.#registry,
+      handBackMs,
+      status: () => this.status(),
+      publish: (name: string, source: string | readonly string[], publishOptions: PublishOptions) =>
+        this.publish(name, source, publishOptions),
+    }
     this.#admission = new Admission(this.id, host, options, (event) => this.emit('event', event))
     this.#listener = new UnixListener(
       listening.descriptor,
@@ -198,24 +207,55 @@ export async function startCoordinator(options: CoordinatorOptions = {}): Promis
 
 /** The lock belongs to whoever serves; a socket that lies there without one was left by a coordinator that died. */
 function listen(socket: string, group: number | undefined): Listening {
-  prepareSocketFolder(socket)
+  prepareSocketFolder(socket, group)
   const lock = lockFile(`${socket}.lock`)
-  if (lock === null) {
-    throw new CoordinatorError('COORDINATOR_RUNNING', `Another coordinator serves "${socket}"`, { path: socket })
-  }
+  if (lock === null) throw running(socket)
+  let descriptor: number | null = null
   try {
-    const followsADeadOne = existsSync(socket)
-    rmSync(socket, { force: true })
-    const descriptor = listenUnix(socket, 0o600)
+    const followsADeadOne = removeStale(socket)
+    descriptor = listenUnix(socket, 0o600, BACKLOG)
     if (group !== undefined) {
       chownSync(socket, -1, group)
       chmodSync(socket, 0o660)
     }
     return { descriptor, lock, followsADeadOne }
   } catch (error) {
+    if (descriptor !== null) {
+      closeSync(descriptor)
+      rmSync(socket, { force: true })
+    }
     closeSync(lock)
     if (error instanceof SharedMemoryError || error instanceof CoordinatorError) throw error
     const reason = error instanceof Error ? error.message : String(error)
     throw new CoordinatorError('SOCKET_UNSAFE', `Cannot serve "${socket}": ${reason}`, { path: socket, cause: error })
   }
+}
+
+/**
+ * Removes the socket of a coordinator that died, and nothing else.
+ * @returns whether there was one
+ */
+function removeStale(socket: string): boolean {
+  const found = lstatSync(socket, { throwIfNoEntry: false })
+  if (found === undefined) return false
+  if (!found.isSocket()) {
+    throw new CoordinatorError('SOCKET_UNSAFE', `"${socket}" is there and is not a socket`, { path: socket })
+  }
+  // Somebody may serve it without our lock: systemd, or a coordinator whose lock was cleared away.
+  if (isServed(socket)) throw running(socket)
+  rmSync(socket, { force: true })
+  return true
+}
+
+function isServed(socket: string): boolean {
+  try {
+    connectUnix(socket).close()
+    return true
+  } catch (error) {
+    return error instanceof SharedMemoryError && error.errnoName === 'EAGAIN'
+  }
+}
+
+function running(socket: string): CoordinatorError {
+  return new CoordinatorError('COORDINATOR_RUNNING', `Another coordinator serves "${socket}"`, { path: socket })
 }

@@ -4,6 +4,9 @@ import { type FileMapping, isSealed, mapDescriptor } from '@onecopy/sharedarrayb
 import { adoptLoaded } from './load-version.ts'
 import type { LoadedMemory } from './version.ts'
 
+/** Largest directory that is hashed while everybody else waits, in bytes: that of about two million tensors. */
+const MAX_DIRECTORY_BYTES = 256 * 2 ** 20
+
 /** What a client says of the memory that it hands back. */
 export interface HandedBack {
   readonly checkpoint: string
@@ -33,6 +36,7 @@ export function takeBack(offer: HandedBack, descriptors: readonly number[]): Loa
   try {
     const directory = mapDescriptor(descriptors[0]!, `directory of ${offer.label}`)
     mapped.push(directory)
+    if (directory.byteLength > MAX_DIRECTORY_BYTES) refuse(`its directory has ${directory.byteLength} bytes`)
     const bytes = new Uint8Array(directory.buffer(0, directory.byteLength))
     if (createHash('sha256').update(bytes).digest('hex') !== offer.fingerprint)
       refuse('its directory has another fingerprint')

@@ -26,9 +26,10 @@ export async function loadSource(
   source: string | readonly string[],
   backing: PublishedBacking,
   lock: boolean,
+  signal: AbortSignal,
 ): Promise<LoadedMemory> {
   const residency = lock && backing === 'file' ? 'lock' : 'lazy'
-  const checkpoint = await openCheckpoint(source, { backing, residency })
+  const checkpoint = await openCheckpoint(source, { backing, residency, signal })
   try {
     return {
       checkpoint,

@@ -1,6 +1,6 @@
-import { EventEmitter, once } from 'node:events'
+import { EventEmitter, once, setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { CoordinatorError } from '@onecopy/protocol'
+import { CoordinatorError, MAX_WAIT_MS } from '@onecopy/protocol'
 import PQueue from 'p-queue'
 import { Budget } from './budget.ts'
 import { inspectSource, loadSource, type PublishedBacking } from './load-version.ts'
@@ -8,6 +8,9 @@ import { type Lease, type LoadedMemory, Version } from './version.ts'
 
 /** Loads at a time: each reads with several threads already. */
 const LOADS_AT_A_TIME = 1
+
+/** Highest version number that is taken from a client; whatever comes after it must stay exact. */
+const MAX_CLIENTS_NUMBER = 2 ** 48
 
 /** A checkpoint's name: what people type, and what goes into messages and file names without quoting. */
 const NAME = /^[\p{L}\p{N}][\p{L}\p{N}._/-]{0,199}$/u
@@ -34,6 +37,8 @@ export interface Entry {
   readonly versions: Version[]
   /** What `acquire` hands out; null once retired, and before the first version is ready. */
   current: Version | null
+  /** Which publish made it current; they are counted as they begin. */
+  currentTurn: number
   nextNumber: number
 }
 
@@ -52,12 +57,19 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
   readonly #entries = new Map<string, Entry>()
   readonly #loads = new PQueue({ concurrency: LOADS_AT_A_TIME })
   readonly #loading = new Map<Version, Promise<void>>()
+  readonly #stop = new AbortController()
   #nextLease = 1
+  #nextTurn = 1
   #clock = 0
+  #changes = 0
 
   /** @param budgetBytes of sealed and locked memory; null is no limit */
   constructor(budgetBytes: number | null) {
     super()
+    // Everyone who waits listens.
+    this.setMaxListeners(0)
+    setMaxListeners(0, this.#stop.signal)
+    this.on('event', () => this.#changes++)
     this.budget = new Budget(budgetBytes, {
       all: () => this.versions(),
       pinned: (version) => this.#entries.get(version.checkpoint)?.pinned === true && version.state === 'ready',
@@ -77,11 +89,17 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     return this.#entries.get(name)
   }
 
+  /** Rises with every event, so that who looks, finds nothing and then waits misses none. */
+  get changes(): number {
+    return this.#changes
+  }
+
   /**
    * Opens and validates a new version while the old one serves, then flips. Memory with the same fingerprint that is here
-   * already, because a client handed it back, is taken instead of reading.
+   * already, because a client handed it back or still holds that version, is taken instead of reading.
    * @param handBackMs how long to wait for such memory
-   * @throws CoordinatorError NAME_INVALID, LOAD_FAILED, BUDGET_EXCEEDED; the old version is untouched then
+   * @throws CoordinatorError NAME_INVALID, LOAD_FAILED, BUDGET_EXCEEDED, COORDINATOR_CLOSING; the old version is untouched
+   * then
    */
   async publish(
     name: string,
@@ -90,27 +108,34 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     handBackMs = 0,
   ): Promise<Version> {
     assertName(name)
+    const turn = this.#nextTurn++
     const { backing = 'file', pinned = false, load = 'now', priority = 0 } = options
     const { fingerprint, byteLength } = await inspectSource(source).catch((cause) => {
       throw loadFailed(name, cause)
     })
     const settings = { source, backing, pinned, priority }
+    await this.#waitForMemory(name, fingerprint, settings, handBackMs)
+    this.#assertOpen()
     const entry = this.#entries.get(name) ?? this.#newEntry(name, settings)
-    const known = await this.#findLoaded(entry, fingerprint, backing, handBackMs)
+    const known = this.#findLoaded(name, fingerprint, settings)
     const version = known ?? new Version(name, entry.nextNumber++, fingerprint, byteLength)
-    if (known === undefined) entry.versions.push(version)
-    try {
-      if (load === 'now' && version.memory === null) await this.#load(version, settings)
-    } catch (error) {
-      this.#forget(entry, version)
-      throw error
+    if (known === undefined) {
+      entry.versions.push(version)
+      try {
+        if (load === 'now') await this.#load(version, settings)
+        this.#assertOpen()
+      } catch (error) {
+        this.#forget(entry, version)
+        throw error
+      }
     }
     // A publish that began later and ended first is the newer one, and stays.
-    if (entry.current !== null && entry.current.number > version.number) return this.#settle(entry, version)
+    if (entry.currentTurn > turn) return version === entry.current ? version : this.#settle(entry, version)
     Object.assign(entry, settings)
     const previous = entry.current
     version.state = version.memory === null ? 'unloaded' : 'ready'
     entry.current = version
+    entry.currentTurn = turn
     this.emit('event', { type: 'published', version })
     if (previous !== null && previous !== version) this.#settle(entry, previous)
     return version
@@ -129,9 +154,11 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
   /**
    * A lease on a version, loading it if its memory was given up. Several who ask at once cause one load.
    * @param number null is the current version
-   * @throws CoordinatorError CHECKPOINT_UNKNOWN, VERSION_UNKNOWN, VERSION_NOT_READY, LOAD_FAILED, BUDGET_EXCEEDED
+   * @throws CoordinatorError CHECKPOINT_UNKNOWN, VERSION_UNKNOWN, VERSION_NOT_READY, LOAD_FAILED, BUDGET_EXCEEDED,
+   * COORDINATOR_CLOSING
    */
   async acquire(name: string, number: number | null): Promise<Lease> {
+    this.#assertOpen()
     const entry = this.#require(name)
     const version = number === null ? entry.current : entry.versions.find((candidate) => candidate.number === number)
     if (version === undefined) {
@@ -145,7 +172,9 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     // Leased before it is loaded: what is wanted must not be given up for the next load.
     const lease = this.lease(version)
     try {
-      if (version.memory === null) await this.#load(version, entry)
+      // A copy of the settings: the entry's own are another version's once that is published.
+      if (version.memory === null) await this.#load(version, { ...entry })
+      this.#assertOpen()
       if (version.state === 'unloaded') version.state = 'ready'
       return lease
     } catch (error) {
@@ -170,44 +199,69 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     if (entry !== undefined && entry.current !== version) this.#settle(entry, version)
   }
 
-  /** A version whose memory a client handed back; nobody is given it until it is published here. */
+  /**
+   * Takes in memory that a client handed back. A version that waits for its memory gets it; otherwise it becomes a version
+   * of its own, kept for its leases, until it is published here.
+   * @param number what the client calls it; another one when that is taken
+   * @throws CoordinatorError NAME_INVALID, COORDINATOR_CLOSING
+   */
   recover(name: string, number: number, fingerprint: string, memory: LoadedMemory, heldBytes: number): Version {
     assertName(name)
-    const settings = { source: memory.checkpoint.label, backing: memory.checkpoint.backing as PublishedBacking }
-    const entry = this.#entries.get(name) ?? this.#newEntry(name, { ...settings, pinned: false, priority: 0 })
-    const byteLength = memory.checkpoint.shards.reduce((sum, shard) => sum + shard.byteLength, 0)
-    const version = new Version(name, number, fingerprint, byteLength)
-    version.state = 'releasing'
+    this.#assertOpen()
+    const { label, backing, shards } = memory.checkpoint
+    const settings = { source: label, backing: backing as PublishedBacking, pinned: false, priority: 0 }
+    const entry = this.#entries.get(name) ?? this.#newEntry(name, settings)
+    let version = entry.versions.find((known) => known.fingerprint === fingerprint && known.state === 'unloaded')
+    if (version === undefined || entry.backing !== backing) {
+      const byteLength = shards.reduce((sum, shard) => sum + shard.byteLength, 0)
+      const free = number <= MAX_CLIENTS_NUMBER && !entry.versions.some((known) => known.number === number)
+      version = new Version(name, free ? number : entry.nextNumber, fingerprint, byteLength)
+      entry.versions.push(version)
+      entry.nextNumber = Math.max(entry.nextNumber, version.number + 1)
+    }
+    version.state = entry.current === version ? 'ready' : 'releasing'
     version.memory = memory
     version.heldBytes = heldBytes
-    entry.versions.push(version)
-    entry.nextNumber = Math.max(entry.nextNumber, number + 1)
     this.emit('event', { type: 'recovered', version })
     return version
   }
 
-  /** Gives everything up. */
+  /** Gives everything up. What is being loaded is given up too, and those who wait for it hear COORDINATOR_CLOSING. */
   close(): void {
-    this.#loads.clear()
+    this.#stop.abort(closing())
     for (const version of this.versions()) version.unload()
     this.#entries.clear()
   }
 
-  async #findLoaded(
-    entry: Entry,
+  #assertOpen(): void {
+    this.#stop.signal.throwIfAborted()
+  }
+
+  /** A version whose memory is as if it were loaded with these settings now. */
+  #findLoaded(
+    name: string,
     fingerprint: string,
-    backing: PublishedBacking,
+    { backing, pinned }: Pick<Entry, 'backing' | 'pinned'>,
+  ): Version | undefined {
+    return this.#entries.get(name)?.versions.find((version) => {
+      const { state, memory, heldBytes } = version
+      const locked = backing === 'sealed' || !pinned || heldBytes > 0
+      const ready = state !== 'staging' && version.fingerprint === fingerprint
+      return ready && memory?.checkpoint.backing === backing && locked
+    })
+  }
+
+  async #waitForMemory(
+    name: string,
+    fingerprint: string,
+    settings: Pick<Entry, 'backing' | 'pinned'>,
     handBackMs: number,
-  ): Promise<Version | undefined> {
-    const find = (): Version | undefined =>
-      entry.versions.find(
-        (version) => version.fingerprint === fingerprint && version.memory?.checkpoint.backing === backing,
-      )
+  ): Promise<void> {
     const deadline = Date.now() + handBackMs
-    for (let left = handBackMs; left > 0 && find() === undefined; left = deadline - Date.now()) {
-      await waitForEvent(this, left)
+    for (let left = handBackMs; left > 0; left = deadline - Date.now()) {
+      if (this.#stop.signal.aborted || this.#findLoaded(name, fingerprint, settings) !== undefined) return
+      await waitForEvent(this, this.#changes, left, this.#stop.signal)
     }
-    return find()
   }
 
   async #load(version: Version, settings: Pick<Entry, 'source' | 'backing' | 'pinned' | 'priority'>): Promise<void> {
@@ -227,16 +281,25 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     version: Version,
     { source, backing, pinned }: Pick<Entry, 'source' | 'backing' | 'pinned'>,
   ): Promise<void> {
+    this.#assertOpen()
     if (version.memory !== null) return
     const heldBytes = backing === 'sealed' || pinned ? version.byteLength : 0
     const giveBack = this.budget.reserve(heldBytes, `Checkpoint "${version.checkpoint}"`)
     try {
-      const memory = await loadSource(source, backing, pinned).catch((cause) => {
+      const { signal } = this.#stop
+      const memory = await loadSource(source, backing, pinned, signal).catch((cause) => {
         throw loadFailed(version.checkpoint, cause)
       })
-      if (memory.checkpoint.fingerprint !== version.fingerprint) {
+      // A client may have handed the memory back meanwhile, and the coordinator may have been closed.
+      const wanted = !signal.aborted && version.memory === null
+      const changed = memory.checkpoint.fingerprint !== version.fingerprint
+      if (!wanted || changed) {
         memory.directory.close()
         memory.checkpoint.close()
+      }
+      this.#assertOpen()
+      if (!wanted) return
+      if (changed) {
         const message = `Checkpoint "${version.checkpoint}": its files have changed since version ${version.number} was published; publish it again`
         throw new CoordinatorError('LOAD_FAILED', message, { checkpoint: version.checkpoint, version: version.number })
       }
@@ -271,11 +334,12 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
   }
 
   #forgetIfEmpty(entry: Entry): void {
-    if (entry.versions.length === 0 && entry.current === null) this.#entries.delete(entry.name)
+    const empty = entry.versions.length === 0 && entry.current === null
+    if (empty && this.#entries.get(entry.name) === entry) this.#entries.delete(entry.name)
   }
 
   #newEntry(name: string, settings: Pick<Entry, 'source' | 'backing' | 'pinned' | 'priority'>): Entry {
-    const entry: Entry = { name, ...settings, versions: [], current: null, nextNumber: 1 }
+    const entry: Entry = { name, ...settings, versions: [], current: null, currentTurn: 0, nextNumber: 1 }
     this.#entries.set(name, entry)
     return entry
   }
@@ -291,12 +355,34 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
   }
 }
 
-/** Resolves with the next event, or when the time is up. */
-export async function waitForEvent(registry: Registry, timeoutMs: number): Promise<void> {
+/**
+ * Resolves with the first event after `seen`, when the time is up, or when the signal is aborted.
+ * @param seen the registry's `changes` before the caller looked
+ */
+export async function waitForEvent(
+  registry: Registry,
+  seen: number,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  if (registry.changes !== seen || signal.aborted) return
   const stop = new AbortController()
-  const { signal } = stop
-  const either = [once(registry, 'event', { signal }), sleep(timeoutMs, undefined, { signal })]
-  await Promise.race(either).finally(() => stop.abort())
+  const abort = (): void => stop.abort()
+  signal.addEventListener('abort', abort)
+  const options = { signal: stop.signal }
+  const either = [once(registry, 'event', options), sleep(Math.min(timeoutMs, MAX_WAIT_MS), undefined, options)]
+  await Promise.race(either)
+    .catch((error) => {
+      if (!signal.aborted) throw error
+    })
+    .finally(() => {
+      signal.removeEventListener('abort', abort)
+      stop.abort()
+    })
+}
+
+function closing(): CoordinatorError {
+  return new CoordinatorError('COORDINATOR_CLOSING', 'The coordinator is stopping')
 }
 
 function assertName(name: string): void {

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import {
   type Acquire,
   type ClientMessage,
@@ -11,11 +12,14 @@ import {
 } from '@onecopy/protocol'
 import { closeDescriptors } from '@onecopy/sharedarraybuffer-utils'
 import { takeBack } from './hand-back.ts'
-import { type Registry, waitForEvent } from './registry.ts'
+import { type PublishOptions, type Registry, waitForEvent } from './registry.ts'
 import type { Lease, Version } from './version.ts'
 
 /** Requests of one client that may wait for their answers at a time; each has a timer and a listener while it waits. */
 const MAX_REQUESTS = 256
+
+/** Leases of one client at a time, and names that it follows; status lists them all, and a program needs a few. */
+const MAX_LEASES = 256
 
 /** What a session asks of its coordinator. */
 export interface SessionHost {
@@ -23,6 +27,13 @@ export interface SessionHost {
   /** How long a client that resumes may wait for its checkpoint to be published again. */
   readonly handBackMs: number
   readonly status: () => Promise<CoordinatorStatus>
+  readonly publish: (name: string, source: string | readonly string[], options: PublishOptions) => Promise<number>
+}
+
+/** A lease, and when its descriptors have gone out: the memory behind them must stay until then. */
+interface Granting {
+  readonly lease: Lease
+  readonly sent: Promise<void>
 }
 
 /** One connected client: what it asked for and what it holds. It ends with its connection, and its leases with it. */
@@ -32,17 +43,19 @@ export class Session {
   readonly since: Date = new Date()
   readonly #connection: CoordinatorConnection
   readonly #host: SessionHost
-  readonly #leases = new Map<number, Lease>()
+  readonly #leases = new Map<number, Granting>()
   /** Names whose news this client wants: those it ever had a lease on. */
   readonly #follows = new Set<string>()
+  readonly #end = new AbortController()
   #requests = 0
-  #ended = false
 
   constructor(id: number, name: string, connection: CoordinatorConnection, host: SessionHost) {
     this.id = id
     this.name = name
     this.#connection = connection
     this.#host = host
+    // As many as requests may wait.
+    setMaxListeners(MAX_REQUESTS, this.#end.signal)
   }
 
   /** Answers one request; failures are answers too. */
@@ -51,6 +64,11 @@ export class Session {
     try {
       if (this.#requests > MAX_REQUESTS) {
         const text = `The client waits for ${MAX_REQUESTS} answers already, the most that one connection may`
+        throw new CoordinatorError('CLIENT_REFUSED', text)
+      }
+      const leasing = message.type === 'acquire' || message.type === 'resume'
+      if (leasing && this.#leases.size + this.#requests > MAX_LEASES) {
+        const text = `The client has ${this.#leases.size} leases and asks for more; one connection may have ${MAX_LEASES}`
         throw new CoordinatorError('CLIENT_REFUSED', text)
       }
       await this.#dispatch(message, descriptors)
@@ -78,20 +96,21 @@ export class Session {
     return new Promise((resolve) => this.#connection.send({ type: 'closing', reason }, [], resolve))
   }
 
-  /** Frees everything that the client held. */
+  /** Frees everything that the client held; its connection is closed, so nothing is being sent any more. */
   end(): void {
-    this.#ended = true
-    for (const lease of this.#leases.values()) this.#host.registry.release(lease)
+    this.#end.abort()
+    for (const { lease } of this.#leases.values()) this.#host.registry.release(lease)
     this.#leases.clear()
   }
 
   describe(): ClientStatus {
-    const leases = [...this.#leases.values()].map(({ id, version }) => ({
+    const leases = [...this.#leases.values()].map(({ lease: { id, version } }) => ({
       lease: id,
       checkpoint: version.checkpoint,
       version: version.number,
     }))
-    return { id: this.id, ...this.#connection.peer, name: this.name, since: this.since.toISOString(), leases }
+    const { pid, uid, gid } = this.#connection.peer
+    return { id: this.id, pid, uid, gid, name: this.name, since: this.since.toISOString(), leases }
   }
 
   async #dispatch(message: ClientMessage, descriptors: readonly number[]): Promise<void> {
@@ -102,15 +121,18 @@ export class Session {
       case 'resume':
         return this.#resume(message, descriptors)
       case 'release': {
-        const lease = this.#leases.get(message.lease)
+        const granting = this.#leases.get(message.lease)
         this.#leases.delete(message.lease)
-        if (lease !== undefined) registry.release(lease)
+        if (granting !== undefined) {
+          await granting.sent
+          registry.release(granting.lease)
+        }
         return this.#send({ type: 'done', id: message.id, result: null })
       }
       case 'publish': {
         const { checkpoint, source, backing, pinned, load, priority } = message
-        const version = await registry.publish(checkpoint, source, { backing, pinned, load, priority })
-        return this.#send({ type: 'done', id: message.id, result: { version: version.number } })
+        const version = await this.#host.publish(checkpoint, source, { backing, pinned, load, priority })
+        return this.#send({ type: 'done', id: message.id, result: { version } })
       }
       case 'retire':
         registry.retire(message.checkpoint)
@@ -125,59 +147,96 @@ export class Session {
     const lease = await this.#waiting(waitMs, () => registry.acquire(name, number))
     // The client may be gone by now; then nobody would ever give this lease back.
     if (this.#ended) return registry.release(lease)
-    this.#leases.set(lease.id, lease)
-    this.#follows.add(name)
+    const { version } = lease
+    try {
+      this.#grant(id, lease)
+    } catch (error) {
+      registry.release(lease)
+      throw error
+    }
+    this.#follow(name)
+    const current = registry.entry(name)?.current
+    if (current != null && current !== version) this.announce(current)
+  }
+
+  #grant(id: number, lease: Lease): void {
     const { version } = lease
     const { checkpoint, directory } = version.memory!
-    this.#send(
-      {
-        type: 'granted',
-        id,
-        lease: lease.id,
-        checkpoint: name,
-        version: version.number,
-        fingerprint: version.fingerprint,
-        label: checkpoint.label,
-        backing: checkpoint.backing === 'sealed' ? 'sealed' : 'file',
-        shards: checkpoint.shards.map(({ name: shard, byteLength }) => ({ name: shard, byteLength })),
-      },
-      [directory.descriptor, ...checkpoint.descriptors()],
-    )
+    const message: CoordinatorMessage = {
+      type: 'granted',
+      id,
+      lease: lease.id,
+      checkpoint: version.checkpoint,
+      version: version.number,
+      fingerprint: version.fingerprint,
+      label: checkpoint.label,
+      backing: checkpoint.backing === 'sealed' ? 'sealed' : 'file',
+      shards: checkpoint.shards.map(({ name, byteLength }) => ({ name, byteLength })),
+    }
+    let onSent = (): void => {}
+    const sent = new Promise<void>((resolve) => {
+      onSent = resolve
+    })
+    this.#connection.send(message, [directory.descriptor, ...checkpoint.descriptors()], onSent)
+    this.#leases.set(lease.id, { lease, sent })
   }
 
   /** A client that was attached before this coordinator began: it keeps what it has, and hands sealed memory back. */
   async #resume(message: Resume, descriptors: readonly number[]): Promise<void> {
     const { registry, handBackMs } = this.#host
-    const { id, checkpoint: name, version: number, fingerprint } = message
+    const { id, checkpoint: name, fingerprint } = message
+    // One whose memory was given up will do for a client that reads the files and has nothing to hand back.
     const find = (): Version | undefined =>
-      registry.entry(name)?.versions.find((known) => known.fingerprint === fingerprint && known.memory !== null)
-    let version = find()
-    if (version === undefined && descriptors.length > 0) {
-      const memory = takeBack(message, descriptors)
-      const heldBytes = message.shards.reduce((sum, { byteLength }) => sum + byteLength, 0)
-      version = registry.recover(name, number, fingerprint, memory, heldBytes)
-    }
-    version ??= await this.#waiting(handBackMs, async () => {
-      const known = find()
-      if (known !== undefined) return known
-      const reason = 'this coordinator has published no such version, and no memory was handed back'
-      throw new CoordinatorError('RESUME_REFUSED', `Checkpoint "${name}" is not resumed: ${reason}`, {
-        checkpoint: name,
+      registry.entry(name)?.versions.find((known) => {
+        const usable = known.memory !== null || (descriptors.length === 0 && known.state === 'unloaded')
+        return known.fingerprint === fingerprint && usable
       })
-    })
-    if (this.#ended) return
-    const lease = registry.lease(version)
-    this.#leases.set(lease.id, lease)
-    this.#follows.add(name)
-    this.#send({ type: 'resumed', id, lease: lease.id, version: version.number })
-    const current = registry.entry(name)?.current
-    if (current != null && current !== version) this.announce(current)
+    // Whatever becomes of the lease, this client reads that checkpoint, and wants to hear of its versions.
+    this.#follow(name)
+    try {
+      let version = find()
+      if (version === undefined && descriptors.length > 0) version = this.#takeBack(message, descriptors)
+      version ??= await this.#waiting(handBackMs, async () => {
+        const known = find()
+        if (known !== undefined) return known
+        const reason = 'this coordinator has published no such version, and no memory was handed back'
+        throw new CoordinatorError('RESUME_REFUSED', `Checkpoint "${name}" is not resumed: ${reason}`, {
+          checkpoint: name,
+        })
+      })
+      if (this.#ended) return
+      const lease = registry.lease(version)
+      this.#leases.set(lease.id, { lease, sent: Promise.resolve() })
+      this.#send({ type: 'resumed', id, lease: lease.id, version: version.number })
+    } finally {
+      const current = registry.entry(name)?.current
+      if (current != null && current.fingerprint !== fingerprint) this.announce(current)
+    }
+  }
+
+  #takeBack(message: Resume, descriptors: readonly number[]): Version {
+    const { checkpoint: name, version: number, fingerprint, shards } = message
+    const memory = takeBack(message, descriptors)
+    try {
+      const heldBytes = shards.reduce((sum, { byteLength }) => sum + byteLength, 0)
+      return this.#host.registry.recover(name, number, fingerprint, memory, heldBytes)
+    } catch (error) {
+      memory.directory.close()
+      memory.checkpoint.close()
+      throw error
+    }
+  }
+
+  #follow(name: string): void {
+    if (this.#follows.size < MAX_LEASES) this.#follows.add(name)
   }
 
   /** Tries again whenever something happened, as long as the answer may still change and the time is not up. */
   async #waiting<Result>(waitMs: number, attempt: () => Promise<Result>): Promise<Result> {
+    const { registry } = this.#host
     const deadline = Date.now() + waitMs
     for (;;) {
+      const seen = registry.changes
       try {
         return await attempt()
       } catch (error) {
@@ -186,12 +245,16 @@ export class Session {
           error instanceof CoordinatorError &&
           ['CHECKPOINT_UNKNOWN', 'VERSION_UNKNOWN', 'VERSION_NOT_READY', 'RESUME_REFUSED'].includes(error.code)
         if (!mayChange || left <= 0 || this.#ended) throw error
-        await waitForEvent(this.#host.registry, left)
+        await waitForEvent(registry, seen, left, this.#end.signal)
       }
     }
   }
 
-  #send(message: CoordinatorMessage, descriptors: readonly number[] = []): void {
-    if (!this.#ended) this.#connection.send(message, descriptors)
+  get #ended(): boolean {
+    return this.#end.signal.aborted
+  }
+
+  #send(message: CoordinatorMessage): void {
+    if (!this.#ended) this.#connection.send(message)
   }
 }

@@ -30,6 +30,7 @@ struct Free {
 struct CopyResult {
   int error = 0;
   const char* syscall = "";
+  int64_t ended_at = -1;  // where the file ended too early, in bytes; an error number could be the file system's own
 };
 
 CopyResult WriteAll(int memory, const uint8_t* from, size_t length, size_t offset) {
@@ -53,7 +54,7 @@ CopyResult Copy(int memory, int source, size_t begin, size_t end, bool drop_behi
     const ssize_t got = pread(source, bounce.get(), wanted, at);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return {errno, "pread"};
-    if (got == 0) return {ESTALE, "pread"};  // the file ends before its header said it would
+    if (got == 0) return {ESTALE, "pread", static_cast<int64_t>(at)};  // it was longer when its header was read
     const size_t length = std::min(static_cast<size_t>(got), end - at);
     const CopyResult written = WriteAll(memory, bounce.get(), length, at);
     if (written.error != 0) return written;
@@ -73,8 +74,15 @@ class FillJob : public Napi::AsyncWorker {
   Napi::Promise Promise() const { return deferred_.Promise(); }
   void Execute() override { result_ = Copy(memory_, source_, begin_, end_, drop_behind_); }
   void OnOK() override {
-    if (result_.error == 0) deferred_.Resolve(Env().Undefined());
-    else deferred_.Reject(SystemError(Env(), result_.error, result_.syscall, "").Value());
+    if (result_.error == 0) {
+      deferred_.Resolve(Env().Undefined());
+      return;
+    }
+    Napi::Error error = SystemError(Env(), result_.error, result_.syscall, "");
+    if (result_.ended_at >= 0) {
+      error.Value().Set("actualBytes", Napi::Number::New(Env(), static_cast<double>(result_.ended_at)));
+    }
+    deferred_.Reject(error.Value());
   }
 
  private:

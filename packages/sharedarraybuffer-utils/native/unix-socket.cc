@@ -17,6 +17,10 @@
 namespace onecopy {
 namespace {
 
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59  // Linux 4.13
+#endif
+
 constexpr size_t kMaxDescriptors = 253;  // SCM_MAX_FD: the kernel's limit for one message
 
 bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
@@ -117,8 +121,11 @@ UnixSocket::UnixSocket(const Napi::CallbackInfo& info)
   const int error = uv_poll_init(loop, &watcher->poll, descriptor);
   if (error != 0) {
     delete watcher;
+    close(descriptor);
     throw SystemError(info.Env(), -error, "epoll_ctl", "");
   }
+  // A descriptor that a service manager handed over is inherited by children otherwise.
+  fcntl(descriptor, F_SETFD, FD_CLOEXEC);
   watcher->poll.data = watcher;
   watcher_ = watcher;
   cleanup_env_ = info.Env();
@@ -243,6 +250,18 @@ Napi::Value UnixSocket::Accept(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), accepted);
 }
 
+// The other end's supplementary groups; none where the kernel does not tell (before Linux 4.13).
+static std::vector<gid_t> PeerGroups(int descriptor) {
+  std::vector<gid_t> groups(32);
+  for (;;) {
+    socklen_t length = groups.size() * sizeof(gid_t);
+    const bool told = getsockopt(descriptor, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &length) == 0;
+    if (!told && errno != ERANGE) return {};
+    groups.resize(length / sizeof(gid_t));
+    if (told) return groups;
+  }
+}
+
 // peer(): who is at the other end, as the kernel knows it.
 Napi::Value UnixSocket::Peer(const Napi::CallbackInfo& info) {
   ucred peer = {};
@@ -254,6 +273,10 @@ Napi::Value UnixSocket::Peer(const Napi::CallbackInfo& info) {
   result.Set("pid", Napi::Number::New(info.Env(), peer.pid));
   result.Set("uid", Napi::Number::New(info.Env(), peer.uid));
   result.Set("gid", Napi::Number::New(info.Env(), peer.gid));
+  const std::vector<gid_t> groups = PeerGroups(Descriptor(info.Env()));
+  Napi::Array list = Napi::Array::New(info.Env(), groups.size());
+  for (size_t i = 0; i < groups.size(); i++) list[i] = Napi::Number::New(info.Env(), groups[i]);
+  result.Set("groups", list);
   return result;
 }
 

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { constants } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { getSystemErrorName } from 'node:util'
 import { SharedMemoryError, type SharedMemoryErrorCode } from './errors.ts'
@@ -37,7 +38,7 @@ export interface NativeSocket {
   send(bytes: Uint8Array, descriptors: readonly number[]): number
   receive(bytes: Uint8Array): { readonly byteLength: number; readonly descriptors: readonly number[] } | null
   accept(): number
-  peer(): { readonly pid: number; readonly uid: number; readonly gid: number }
+  peer(): { readonly pid: number; readonly uid: number; readonly gid: number; readonly groups: readonly number[] }
   close(): void
   setReferenced(referenced: boolean): void
 }
@@ -120,10 +121,18 @@ export interface SystemFailure {
 /** The facts of a native failure, or null when the error is something else. */
 export function systemFailure(error: unknown): SystemFailure | null {
   if (!(error instanceof Error) || !('errno' in error) || !('syscall' in error)) return null
-  const { errno, syscall, path } = error as Error & { errno: number; syscall: string; path?: string }
+  const { errno, syscall, path } = error as Error & { errno: unknown; syscall: string; path?: string }
+  // Our own errors have these fields too, and leave them undefined where there was no system call.
+  if (typeof errno !== 'number') return null
   const actual = (error as { actualBytes?: number }).actualBytes
-  const failure = { errno, errnoName: getSystemErrorName(-Math.abs(errno)), syscall, path: path ?? '' }
+  const failure = { errno, errnoName: nameOf(Math.abs(errno)), syscall, path: path ?? '' }
   return actual === undefined ? failure : { ...failure, actualBytes: actual }
+}
+
+/** libuv has no name for some that come from network file systems, such as ESTALE; node has. */
+function nameOf(errno: number): string {
+  const known = Object.entries(constants.errno).find(([, number]) => number === errno)
+  return known?.[0] ?? getSystemErrorName(-errno)
 }
 
 /** A native failure as a SharedMemoryError; anything else is returned as it is. */

@@ -61,8 +61,8 @@ export function isSealed(descriptor: number): boolean {
 
 function createMemory(label: string, byteLength: number): number {
   try {
-    // The kernel keeps 249 bytes of a name; it is only seen in /proc/<pid>/maps.
-    return requireAddon().createMemory(`onecopy:${Buffer.from(label).subarray(-200).toString('latin1')}`, byteLength)
+    // The kernel takes 249 bytes of a name; it is only seen in /proc/<pid>/maps. A character that is cut becomes U+FFFD.
+    return requireAddon().createMemory(`onecopy:${Buffer.from(label).subarray(-200)}`, byteLength)
   } catch (error) {
     throw fromNative(error, 'SEAL_FAILED', `Cannot make ${byteLength} bytes of memory for "${label}"`)
   }
@@ -123,9 +123,12 @@ async function fill(
 
 function explain(error: unknown, path: string, byteLength: number): unknown {
   const failure = systemFailure(error)
-  if (failure?.errnoName === 'ESTALE') {
+  if (failure === null) return error
+  if (failure.actualBytes !== undefined) {
     const message = `"${path}" changed while it was copied: it ends before ${byteLength} bytes`
-    return new SharedMemoryError('FILE_CHANGED', message, { path, expectedBytes: byteLength, cause: error })
+    const fields = { path, actualBytes: failure.actualBytes, expectedBytes: byteLength, cause: error }
+    return new SharedMemoryError('FILE_CHANGED', message, fields)
   }
-  return fromNative(error, 'SEAL_FAILED', `Cannot copy "${path}" into sealed memory`)
+  const message = `Cannot copy "${path}" into sealed memory: ${failure.syscall} failed with ${failure.errnoName}`
+  return new SharedMemoryError('SEAL_FAILED', message, { ...failure, path, cause: error })
 }

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs'
-import { fromNative, type NativeSocket, requireAddon } from './addon.ts'
+import { fromNative, type NativeSocket, requireAddon, systemFailure } from './addon.ts'
 import { SharedMemoryError } from './errors.ts'
 
 /** Who is at the other end of a connection, as the kernel knows it (SO_PEERCRED). */
@@ -7,6 +7,8 @@ export interface PeerCredentials {
   readonly pid: number
   readonly uid: number
   readonly gid: number
+  /** Supplementary groups; empty where the kernel does not tell (before Linux 4.13). */
+  readonly groups: readonly number[]
 }
 
 /** What a connection calls; each at most once more after `close()` was called from inside it. */
@@ -20,11 +22,20 @@ export interface UnixStreamHandlers {
 /** Bytes that one receive call takes. */
 const RECEIVE_BYTES = 64 * 1024
 
+/** One for all streams of this thread: what came is copied out of it before anything else happens. */
+const scratch = Buffer.allocUnsafe(RECEIVE_BYTES)
+
 /** Receive calls before other events get their turn, so that a flooding peer cannot starve the process. */
 const RECEIVES_A_TURN = 16
 
 /** The kernel's limit for one message, SCM_MAX_FD. */
 const MAX_DESCRIPTORS_A_SEND = 253
+
+/** ETOOMANYREFS, for which neither libuv nor node has a name: too many of this user's descriptors are under way. */
+const TOO_MANY_UNDER_WAY = 109
+
+/** Until the next try after something that passes by itself, and that the kernel does not announce, in milliseconds. */
+const RETRY_MS = 50
 
 /** Longest path of a unix socket on Linux, in bytes: sun_path less its terminating zero. */
 const MAX_PATH_BYTES = 107
@@ -44,18 +55,23 @@ interface Outgoing {
 export class UnixStream {
   readonly peer: PeerCredentials
   readonly #socket: NativeSocket
-  readonly #scratch = Buffer.allocUnsafe(RECEIVE_BYTES)
   readonly #outgoing: Outgoing[] = []
   #handlers: UnixStreamHandlers | null = null
   #pendingBytes = 0
   #closed = false
 
-  /** Takes over the descriptor of a connected socket. */
+  /**
+   * Takes over the descriptor of a connected socket.
+   * @throws SharedMemoryError SOCKET_FAILED; the descriptor is closed then
+   */
   constructor(descriptor: number) {
-    this.#socket = new (requireAddon().UnixSocket)(descriptor, (readable, writable) =>
-      this.#onReady(readable, writable),
-    )
-    this.peer = this.#socket.peer()
+    this.#socket = watchSocket(descriptor, (readable, writable) => this.#onReady(readable, writable))
+    try {
+      this.peer = this.#socket.peer()
+    } catch (error) {
+      this.#socket.close()
+      throw fromNative(error, 'SOCKET_FAILED', 'Cannot tell who is at the other end')
+    }
   }
 
   get closed(): boolean {
@@ -70,15 +86,21 @@ export class UnixStream {
   /** Begins to deliver what comes in. */
   start(handlers: UnixStreamHandlers): void {
     this.#handlers = handlers
+    if (this.#closed) return
     this.#socket.watch(true, this.#outgoing.length > 0)
   }
 
   /**
    * Sends bytes, and descriptors with them: as many at a time as the kernel takes, each batch with a byte of its own.
-   * @param bytes at least one for each 253 descriptors
+   * @param bytes at least one, and one for each 253 descriptors
    * @param onSent called when all has gone out, and when it never will: the descriptors may be closed then
+   * @throws RangeError for fewer bytes
    */
   write(bytes: Uint8Array, descriptors: readonly number[] = [], onSent: () => void = () => {}): void {
+    // The kernel takes no bytes as "full", and we would try for ever.
+    if (bytes.byteLength < Math.max(1, Math.ceil(descriptors.length / MAX_DESCRIPTORS_A_SEND))) {
+      throw new RangeError(`${descriptors.length} descriptors cannot go with ${bytes.byteLength} bytes`)
+    }
     if (this.#closed) {
       onSent()
       return
@@ -104,10 +126,14 @@ export class UnixStream {
 
   #onReady(readable: boolean, writable: boolean): void {
     if (writable && !this.#closed) this.#flush()
-    for (let turn = 0; readable && !this.#closed && turn < RECEIVES_A_TURN; turn++) {
+    if (readable) this.#receive(RECEIVES_A_TURN)
+  }
+
+  #receive(turns: number): void {
+    for (let turn = 0; !this.#closed && turn < turns; turn++) {
       let received: ReturnType<NativeSocket['receive']>
       try {
-        received = this.#socket.receive(this.#scratch)
+        received = this.#socket.receive(scratch)
       } catch (error) {
         this.#end(error)
         return
@@ -118,7 +144,7 @@ export class UnixStream {
         this.#end(null)
         return
       }
-      this.#handlers?.onData(Buffer.from(this.#scratch.subarray(0, received.byteLength)), received.descriptors)
+      this.#handlers?.onData(Buffer.from(scratch.subarray(0, received.byteLength)), received.descriptors)
     }
   }
 
@@ -140,9 +166,20 @@ export class UnixStream {
       }
       if (!this.#closed) this.#socket.watch(this.#handlers !== null, this.#outgoing.length > 0)
     } catch (error) {
+      if (systemFailure(error)?.errno === TOO_MANY_UNDER_WAY) {
+        this.#socket.watch(this.#handlers !== null, false)
+        setTimeout(() => this.#closed || this.#flush(), RETRY_MS).unref()
+        return
+      }
       // Not from inside write(): its caller is not prepared for onEnd.
-      setImmediate(() => this.#end(error))
+      setImmediate(() => this.#endSending(error))
     }
+  }
+
+  /** What the peer said before it went, such as why it refused us, is still to be read. */
+  #endSending(error: unknown): void {
+    if (this.#handlers !== null) this.#receive(RECEIVES_A_TURN)
+    this.#end(error)
   }
 
   #end(error: unknown): void {
@@ -156,6 +193,7 @@ export class UnixStream {
 /** A listening unix socket. */
 export class UnixListener {
   readonly #socket: NativeSocket
+  #closed = false
 
   /**
    * Takes over the descriptor of a listening socket.
@@ -170,12 +208,14 @@ export class UnixListener {
           if (accepted < 0) return
           onConnection(new UnixStream(accepted))
         } catch (error) {
+          // The connection that was not accepted stays in the queue, and would call again at once.
+          this.#pause()
           onError(fromNative(error, 'SOCKET_FAILED', 'Cannot accept a connection') as Error)
           return
         }
       }
     }
-    this.#socket = new (requireAddon().UnixSocket)(descriptor, accept)
+    this.#socket = watchSocket(descriptor, accept)
     this.#socket.watch(true, false)
   }
 
@@ -185,7 +225,22 @@ export class UnixListener {
 
   /** Stops listening; connections stay. Idempotent. */
   close(): void {
+    this.#closed = true
     this.#socket.close()
+  }
+
+  #pause(): void {
+    if (this.#closed) return
+    this.#socket.watch(false, false)
+    setTimeout(() => this.#closed || this.#socket.watch(true, false), RETRY_MS).unref()
+  }
+}
+
+function watchSocket(descriptor: number, onReady: (readable: boolean, writable: boolean) => void): NativeSocket {
+  try {
+    return new (requireAddon().UnixSocket)(descriptor, onReady)
+  } catch (error) {
+    throw fromNative(error, 'SOCKET_FAILED', `Cannot watch descriptor ${descriptor}`)
   }
 }
 

@@ -66,6 +66,7 @@ export function waitForSignal({ gate }) {
   return { before, after: weights().tensor('a').data[1] }
 }
 
+/** @param {{ gate: SharedArrayBuffer, name: string }} task */
 export function elementAfterGate({ gate, name }) {
   Atomics.wait(new Int32Array(gate), 0, 0)
   return weights().tensor(name).data[0]

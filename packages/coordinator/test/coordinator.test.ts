@@ -1,0 +1,457 @@
+import { spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { clientConnection, fromWire } from '@onecopy/protocol'
+import { closeDescriptors, connectUnix, isSealed, lockFile } from '@onecopy/sharedarraybuffer-utils'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { type CoordinatorEvent, startCoordinator } from '../src/coordinator.ts'
+import { frame } from './frames.ts'
+import {
+  CoordinatorProcess,
+  modelBytes,
+  refusal,
+  saveModel,
+  sealedOffer,
+  TestClient,
+  temporaryFolder,
+  temporarySocket,
+  until,
+} from './support.ts'
+
+const descriptorCount = (): number => readdirSync('/proc/self/fd').length
+
+describe('startCoordinator()', () => {
+  it('serves at a socket that its owner alone may use, and close() removes it and gives everything back', async () => {
+    const before = descriptorCount()
+    const socket = temporarySocket()
+    const mask = process.umask(0)
+    const coordinator = await startCoordinator({ socket }).finally(() => process.umask(mask))
+    expect(statSync(socket).mode & 0o777).toBe(0o600)
+    expect(statSync(join(socket, '..')).mode & 0o777).toBe(0o700)
+    expect(await coordinator.status()).toEqual({
+      coordinator: coordinator.id,
+      pid: process.pid,
+      socket,
+      since: expect.any(String),
+      protocol: 1,
+      budgetBytes: null,
+      heldBytes: 0,
+      checkpoints: [],
+      clients: [],
+    })
+    await coordinator.close()
+    await coordinator.close()
+    expect(existsSync(socket)).toBe(false)
+    await until(() => descriptorCount() <= before)
+  })
+
+  it('refuses a second coordinator on the same socket, in this process and in another', async () => {
+    const socket = temporarySocket()
+    await using _first = await startCoordinator({ socket })
+    const error = await refusal(startCoordinator({ socket }))
+    expect(error).toMatchObject({ code: 'COORDINATOR_RUNNING', message: `Another coordinator serves "${socket}"` })
+    expect(await refusal(CoordinatorProcess.start({ socket }))).toMatchObject({ code: 'COORDINATOR_RUNNING' })
+    await TestClient.connect(socket)
+  })
+
+  it('refuses a socket that somebody serves without holding its lock', async () => {
+    const socket = temporarySocket()
+    await using _first = await startCoordinator({ socket })
+    rmSync(`${socket}.lock`)
+    expect(await refusal(startCoordinator({ socket }))).toMatchObject({ code: 'COORDINATOR_RUNNING' })
+    await TestClient.connect(socket)
+  })
+
+  it('takes over the socket of a coordinator that was killed, and may follow one that was closed', async () => {
+    const socket = temporarySocket()
+    const first = await CoordinatorProcess.start({ socket })
+    await first.kill()
+    expect(existsSync(socket)).toBe(true)
+    for (let i = 0; i < 3; i++) {
+      await using coordinator = await startCoordinator({ socket })
+      expect((await (await TestClient.connect(socket)).opening).type).toBe('welcome')
+      expect(coordinator.socket).toBe(socket)
+    }
+  })
+
+  it('removes nothing that is not a socket', async () => {
+    const before = descriptorCount()
+    const folder = temporaryFolder()
+    const file = join(folder, 'model.safetensors')
+    writeFileSync(file, 'precious')
+    mkdirSync(join(folder, 'folder'))
+    for (const socket of [file, join(folder, 'folder')]) {
+      const error = await refusal(startCoordinator({ socket }))
+      expect(error).toMatchObject({ code: 'SOCKET_UNSAFE', message: `"${socket}" is there and is not a socket` })
+    }
+    expect(readFileSync(file, 'utf8')).toBe('precious')
+    expect(descriptorCount()).toBe(before)
+  })
+
+  it('leaves neither socket, lock nor descriptor behind when it cannot start', async () => {
+    const before = descriptorCount()
+    const folder = temporaryFolder()
+    const long = join(folder, 'x'.repeat(120))
+    expect(await refusal(startCoordinator({ socket: long }))).toMatchObject({ code: 'SOCKET_FAILED' })
+    chmodSync(folder, 0o777)
+    const socket = join(folder, 'socket')
+    expect(await refusal(startCoordinator({ socket }))).toMatchObject({ code: 'SOCKET_UNSAFE' })
+    chmodSync(folder, 0o700)
+    expect(await refusal(startCoordinator({ socket, socketGroup: -7 }))).toMatchObject({ code: 'SOCKET_UNSAFE' })
+    expect(existsSync(socket)).toBe(false)
+    expect(descriptorCount()).toBe(before)
+    const lock = lockFile(`${socket}.lock`)
+    expect(lock).not.toBeNull()
+    closeSync(lock!)
+    await (await startCoordinator({ socket })).close()
+  })
+})
+
+describe('Coordinator', () => {
+  async function start(options: Parameters<typeof startCoordinator>[0] = {}) {
+    const folder = temporaryFolder()
+    const coordinator = await startCoordinator({ socket: join(folder, 's', 'socket'), ...options })
+    onTestFinished(() => coordinator.close())
+    const events: CoordinatorEvent[] = []
+    coordinator.on('event', (event) => events.push(event))
+    const model = await saveModel(join(folder, 'model'))
+    return { folder, coordinator, socket: coordinator.socket, events, model }
+  }
+
+  it('close() tells clients why, ends their connections, and refuses what comes after', async () => {
+    const { coordinator, socket, model } = await start()
+    await coordinator.publish('a', model)
+    const clients = await Promise.all([1, 2, 3].map(() => TestClient.connect(socket)))
+    for (const client of clients) await client.acquire('a')
+    const silent = new TestClient(socket)
+    await silent.opening
+    await coordinator.close('an update')
+    for (const client of clients) {
+      expect(await client.ended).toBeNull()
+      expect(client.events).toEqual([{ type: 'closing', reason: 'an update' }])
+    }
+    expect(await refusal(coordinator.publish('b', model))).toMatchObject({ code: 'COORDINATOR_CLOSING' })
+    expect(await refusal(() => coordinator.retire('a'))).toMatchObject({ code: 'COORDINATOR_CLOSING' })
+    expect(await coordinator.status()).toMatchObject({ clients: [], checkpoints: [], heldBytes: 0 })
+  })
+
+  it('close() ends a load that runs, requests that wait, and does not wait for either', async () => {
+    const { folder, coordinator, socket, model } = await start()
+    await coordinator.publish('a', model)
+    const client = await TestClient.connect(socket)
+    const waiting = client.acquire('not yet', null, 2 ** 40)
+    void waiting.catch(() => {})
+    const large = await saveModel(join(folder, 'large'), { tensorBytes: 2 ** 26 })
+    const loading = refusal(coordinator.publish('large', large, { backing: 'sealed' }))
+    await until(async () => (await coordinator.status()).checkpoints.length === 2)
+    await coordinator.close()
+    expect(await loading).toMatchObject({ code: 'COORDINATOR_CLOSING' })
+    await client.ended
+  })
+
+  it('SIGTERM in its own process ends it by itself, with clients attached and waiting', async () => {
+    const socket = temporarySocket()
+    const model = await saveModel(join(temporaryFolder(), 'model'))
+    const coordinator = await CoordinatorProcess.start({ socket })
+    await coordinator.ask('publish', 'a', model, { backing: 'sealed' })
+    const client = await TestClient.connect(socket)
+    await client.acquire('a')
+    void client.acquire('later', null, 2 ** 40).catch(() => {})
+    expect(await coordinator.kill('SIGTERM')).toEqual({ code: 0, signal: null, stderr: '' })
+    expect(await client.ended).toBeNull()
+    expect(existsSync(socket)).toBe(false)
+  })
+
+  it('grants the directory and the shards as descriptors that only read', async () => {
+    const { coordinator, socket, model } = await start()
+    await coordinator.publish('file', model)
+    await coordinator.publish('sealed', model, { backing: 'sealed' })
+    const client = await TestClient.connect(socket)
+    for (const name of ['file', 'sealed']) {
+      const { granted, descriptors } = await client.acquire(name)
+      expect(granted).toMatchObject({ checkpoint: name, version: 1, backing: name, fingerprint: expect.any(String) })
+      expect(granted.shards.map(({ byteLength }) => byteLength).reduce((a, b) => a + b)).toBe(modelBytes(model))
+      expect(descriptors).toHaveLength(3)
+      for (const descriptor of descriptors) {
+        const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${descriptor}`, 'utf8'))![1]!
+        expect(Number.parseInt(flags, 8) & 0o3).toBe(0)
+      }
+    }
+  })
+
+  it('a lease ends with its release or its connection, and only once', async () => {
+    const { coordinator, socket, model } = await start()
+    await coordinator.publish('a', model)
+    const leases = async (): Promise<number> => (await coordinator.status()).checkpoints[0]!.versions[0]!.leases
+    const [one, other] = [await TestClient.connect(socket), await TestClient.connect(socket)]
+    const { granted } = await one.acquire('a')
+    await one.acquire('a')
+    await other.acquire('a')
+    expect(await leases()).toBe(3)
+    await other.release(granted.lease)
+    expect(await leases()).toBe(3)
+    await one.release(granted.lease)
+    await one.release(granted.lease)
+    expect(await leases()).toBe(2)
+    one.close()
+    await until(async () => (await leases()) === 1)
+  })
+
+  it('what was granted stays until it has been sent, although it was given back unheard and retired', async () => {
+    const { folder, coordinator, socket } = await start()
+    const model = await saveModel(join(folder, 'many'), { shards: 100 })
+    await coordinator.publish('many', model, { backing: 'sealed' })
+    const stream = connectUnix(socket)
+    stream.write(frame({ type: 'hello', protocol: 1, oldestProtocol: 1, name: 'late reader', software: 'test' }))
+    // More than the socket takes while nobody reads. Leases are numbered one after the other.
+    const acquire = { type: 'acquire', checkpoint: 'many', version: null, waitMs: 0 }
+    for (let id = 1; id <= 100; id++) stream.write(frame({ ...acquire, id }))
+    const leases = async (): Promise<number> => (await coordinator.status()).clients[0]?.leases.length ?? -1
+    await until(async () => (await leases()) === 100)
+    for (let id = 1; id <= 100; id++) stream.write(frame({ type: 'release', id: 100 + id, lease: id }))
+    await until(async () => (await leases()) === 0)
+    coordinator.retire('many')
+    const sealed: boolean[][] = []
+    const ends: unknown[] = []
+    let released = 0
+    const connection = clientConnection(stream, {
+      onMessage: (message, descriptors) => {
+        if (message.type === 'granted') sealed.push(descriptors.map(isSealed))
+        if (message.type === 'done') released++
+        closeDescriptors(descriptors)
+      },
+      onClose: (error) => ends.push(error),
+    })
+    await until(() => released === 100 || ends.length > 0)
+    expect(ends).toEqual([])
+    expect(sealed).toEqual(Array(100).fill(Array(101).fill(true)))
+    expect((await coordinator.status()).checkpoints).toEqual([])
+    connection.close()
+  })
+
+  it('a client that vanishes before it is answered leaves no lease', async () => {
+    const { folder, coordinator, socket } = await start()
+    const large = await saveModel(join(folder, 'large'), { tensorBytes: 2 ** 24 })
+    await coordinator.publish('a', large, { backing: 'sealed', load: 'on-demand' })
+    const clients = await Promise.all(Array.from({ length: 10 }, () => TestClient.connect(socket)))
+    for (const client of clients) void client.acquire('a').catch(() => {})
+    for (const client of clients) void client.acquire('a', null, 10_000).catch(() => {})
+    await until(async () => (await coordinator.status()).checkpoints[0]!.versions[0]!.leases > 0)
+    for (const client of clients) client.close()
+    await until(async () => {
+      const { clients: left, checkpoints } = await coordinator.status()
+      const [version] = checkpoints[0]!.versions
+      return left.length === 0 && version!.leases === 0 && version!.state !== 'staging'
+    })
+  })
+
+  it('tells those who ever held a checkpoint of new versions and of its end, and nobody else', async () => {
+    const { coordinator, socket, model } = await start()
+    await coordinator.publish('a', model)
+    const [holder, former, stranger] = await Promise.all([1, 2, 3].map(() => TestClient.connect(socket)))
+    await holder!.acquire('a')
+    await former!.release((await former!.acquire('a')).granted.lease)
+    await saveModel(model, { fill: 9 })
+    await coordinator.publish('a', model)
+    coordinator.retire('a')
+    await Promise.all([holder, former, stranger].map((client) => client!.ask({ type: 'status' })))
+    const events = [
+      { type: 'version', checkpoint: 'a', version: 2, fingerprint: expect.any(String) },
+      { type: 'retired', checkpoint: 'a' },
+    ]
+    expect(holder!.events).toEqual(events)
+    expect(former!.events).toEqual(events)
+    expect(stranger!.events).toEqual([])
+  })
+
+  it('tells whoever attaches to an older version, or whose version was replaced meanwhile, of the newest', async () => {
+    const { coordinator, socket, model } = await start()
+    await coordinator.publish('a', model)
+    const [holder, late] = [await TestClient.connect(socket), await TestClient.connect(socket)]
+    await holder.acquire('a')
+    await saveModel(model, { fill: 9 })
+    await coordinator.publish('a', model)
+    expect((await late.acquire('a', 1)).granted.version).toBe(1)
+    await late.ask({ type: 'status' })
+    expect(late.events).toMatchObject([{ type: 'version', version: 2 }])
+  })
+
+  it('acquire waits for what is published in time, and says what there is when it is not', async () => {
+    const { coordinator, socket, model } = await start()
+    const clients = await Promise.all(Array.from({ length: 12 }, () => TestClient.connect(socket)))
+    const granted = clients.map((client) => client.acquire('later', null, 60_000))
+    const late = refusal(clients[0]!.acquire('never', null, 20))
+    await coordinator.publish('later', model)
+    for (const answer of granted) expect((await answer).granted.version).toBe(1)
+    const error = await late
+    expect(error).toMatchObject({ code: 'CHECKPOINT_UNKNOWN', candidates: ['later'] })
+    const version = clients[1]!.acquire('later', 2, 60_000)
+    await saveModel(model, { fill: 9 })
+    await coordinator.publish('later', model)
+    expect((await version).granted.version).toBe(2)
+  })
+
+  it('publishes and retires for clients, with errors that are classes again', async () => {
+    const { folder, coordinator, socket, model, events } = await start()
+    const client = await TestClient.connect(socket)
+    const publish = (source: string, checkpoint = 'a') =>
+      client.ask({
+        type: 'publish',
+        checkpoint,
+        source,
+        backing: 'sealed',
+        pinned: true,
+        load: 'now',
+        priority: 3,
+      })
+    expect((await publish(model)).message).toMatchObject({ type: 'done', result: { version: 1 } })
+    expect((await coordinator.status()).checkpoints).toMatchObject([{ name: 'a', backing: 'sealed', pinned: true }])
+    for (const [source, name, code] of [
+      [join(folder, 'none'), 'a', 'LOAD_FAILED'],
+      [model, '../a', 'NAME_INVALID'],
+    ] as const) {
+      const { message } = await publish(source, name)
+      expect(message.type === 'error' && fromWire(message.error)).toMatchObject({ name: 'CoordinatorError', code })
+    }
+    expect((await client.ask({ type: 'retire', checkpoint: 'a' })).message.type).toBe('done')
+    expect((await client.ask({ type: 'retire', checkpoint: 'a' })).message).toMatchObject({
+      type: 'error',
+      error: { code: 'CHECKPOINT_UNKNOWN' },
+    })
+    expect(events.map(({ type }) => type)).toEqual(['attached', 'loaded', 'published', 'retired', 'released'])
+  })
+
+  it('refuses leases beyond what one client may have, and goes on with it', async () => {
+    const { coordinator, socket, model } = await start()
+    await coordinator.publish('a', model)
+    const client = await TestClient.connect(socket)
+    const leases: number[] = []
+    const error = await refusal(async () => {
+      for (;;) leases.push((await client.acquire('a')).granted.lease)
+    })
+    expect(error).toMatchObject({ code: 'CLIENT_REFUSED' })
+    expect(leases).toHaveLength(256)
+    await client.release(leases[0]!)
+    expect((await client.acquire('a')).granted.version).toBe(1)
+  })
+})
+
+describe('a coordinator that follows a dead one', () => {
+  const MIB = 2 ** 20
+
+  async function dieWithHolder(backing: 'file' | 'sealed') {
+    const folder = temporaryFolder()
+    const socket = join(folder, 's', 'socket')
+    const model = await saveModel(join(folder, 'model'), { tensorBytes: 8 * MIB })
+    const first = await CoordinatorProcess.start({ socket })
+    await first.ask('publish', 'a', model, { backing })
+    const client = await TestClient.connect(socket)
+    const { granted, descriptors } = await client.acquire('a')
+    await first.kill()
+    await client.ended
+    const second = await CoordinatorProcess.start({ socket, handBackMs: 60_000 })
+    const resume = async () => {
+      const again = await TestClient.connect(socket)
+      const { checkpoint, version, fingerprint, label, shards } = granted
+      const offer = { checkpoint, version, fingerprint, label, backing, shards }
+      return { again, ...(await again.ask({ type: 'resume', ...offer }, backing === 'sealed' ? descriptors : [])) }
+    }
+    return { folder, socket, model, second, resume, granted }
+  }
+
+  const bytesRead = (pid: number): number => Number(/^rchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))![1])
+
+  it.each(['before', 'while'])('takes sealed memory back %s it is published, and reads none of it', async (when) => {
+    const { model, second, resume } = await dieWithHolder('sealed')
+    const before = bytesRead(second.pid)
+    const publishing = when === 'while' ? second.ask('publish', 'a', model, { backing: 'sealed' }) : null
+    if (publishing !== null) await until(() => bytesRead(second.pid) > before)
+    const { again, message } = await resume()
+    expect(message).toMatchObject({ type: 'resumed', version: 1 })
+    expect(await (publishing ?? second.ask('publish', 'a', model, { backing: 'sealed' }))).toBe(1)
+    expect((await again.acquire('a')).granted.version).toBe(1)
+    expect(bytesRead(second.pid) - before).toBeLessThan(MIB)
+    expect(await second.ask('status')).toMatchObject({
+      heldBytes: modelBytes(model),
+      checkpoints: [{ versions: [{ version: 1, state: 'ready', leases: 2 }] }],
+    })
+  })
+
+  it('resumes a lease on files once they are published', async () => {
+    const { model, second, resume } = await dieWithHolder('file')
+    const resumed = resume()
+    await second.ask('publish', 'a', model)
+    expect((await resumed).message).toMatchObject({ type: 'resumed', version: 1 })
+    expect(await second.ask('status')).toMatchObject({ checkpoints: [{ versions: [{ leases: 1 }] }] })
+  })
+
+  it('tells a client whose version it does not have of the one that it has', async () => {
+    const { folder, second, resume } = await dieWithHolder('sealed')
+    await second.ask('publish', 'a', await saveModel(join(folder, 'other'), { fill: 9 }))
+    const { again, message } = await resume()
+    expect(message.type).toBe('resumed')
+    await again.ask({ type: 'status' })
+    expect(again.events).toMatchObject([{ type: 'version', checkpoint: 'a', version: 1 }])
+    expect(message).toMatchObject({ version: 2 })
+  })
+
+  it('refuses memory that is not what it is said to be, and loads from disk', async () => {
+    const { socket, model, second, granted } = await dieWithHolder('sealed')
+    const liar = await TestClient.connect(socket)
+    const { checkpoint, fingerprint, label, shards } = granted
+    const { descriptors } = await liar.acquire('a').catch(() => ({ descriptors: [] }))
+    expect(descriptors).toEqual([])
+    const nothing = Array(shards.length + 1).fill(0)
+    const offer = { checkpoint, version: 1, fingerprint, label, backing: 'sealed', shards } as const
+    const { message } = await liar.ask({ type: 'resume', ...offer }, nothing)
+    expect(message).toMatchObject({ type: 'error', error: { code: 'RESUME_REFUSED' } })
+    expect(second.holds().mappings).toBe(0)
+    const fast = await CoordinatorProcess.start({ socket: `${socket}2`, handBackMs: 0 })
+    expect(await fast.ask('publish', 'a', model, { backing: 'sealed' })).toBe(1)
+  })
+
+  it('a name that cannot be is refused, and its memory is not kept', async () => {
+    const { second, granted, socket } = await dieWithHolder('sealed')
+    const client = await TestClient.connect(socket)
+    const { offer, descriptors, close } = await sealedOffer(granted.label)
+    const before = second.holds()
+    for (let i = 0; i < 5; i++) {
+      const named = { ...offer, checkpoint: '../x', version: 1, backing: 'sealed' } as const
+      const { message } = await client.ask({ type: 'resume', ...named }, descriptors)
+      expect(message).toMatchObject({ type: 'error', error: { code: 'NAME_INVALID' } })
+    }
+    close()
+    await until(async () => {
+      await second.ask('measure')
+      return second.holds().mappings === before.mappings
+    })
+    expect(second.holds().descriptors).toEqual(before.descriptors)
+  })
+})
+
+describe.skipIf(spawnSync('prlimit', ['--version']).status !== 0)('a coordinator with few descriptors', () => {
+  it('goes on serving those that it has, and others when there is room again', async () => {
+    const socket = temporarySocket()
+    const model = await saveModel(join(temporaryFolder(), 'model'))
+    const coordinator = await CoordinatorProcess.start({ socket })
+    await coordinator.ask('publish', 'a', model)
+    const first = await TestClient.connect(socket)
+    const limit = coordinator.holds().descriptors.length + 3
+    spawnSync('prlimit', ['--pid', `${coordinator.pid}`, `--nofile=${limit}:`])
+    const clients = Array.from({ length: 20 }, () => new TestClient(socket))
+    for (let i = 0; i < 20; i++) expect((await first.acquire('a')).granted.version).toBe(1)
+    spawnSync('prlimit', ['--pid', `${coordinator.pid}`, '--nofile=1000:'])
+    for (const client of clients) expect((await client.opening).type).toBe('welcome')
+    expect(await coordinator.kill('SIGTERM')).toMatchObject({ code: 0, stderr: '' })
+  })
+})

@@ -1,0 +1,280 @@
+import { type ChildProcess, fork, spawnSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { openCheckpoint, saveCheckpoint } from '@onecopy/checkpoint'
+import {
+  type ClientConnection,
+  type ClientMessage,
+  type CoordinatorMessage,
+  clientConnection,
+  fromWire,
+} from '@onecopy/protocol'
+import { closeDescriptors, connectUnix, sealBytes, sealFile } from '@onecopy/sharedarraybuffer-utils'
+import { expect, onTestFinished } from 'vitest'
+
+/** A folder that is removed when the test ends. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'onecopy-coordinator-'))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+export function temporarySocket(): string {
+  return join(temporaryFolder(), 's', 'socket')
+}
+
+/** Waits until `condition` holds; the test's own time limit ends it otherwise. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition())) await sleep(5)
+}
+
+let collect: (() => void) | undefined
+
+/** Until the condition holds: buffers hold their memory until they are collected. */
+export async function collectUntil(condition: () => boolean): Promise<void> {
+  if (collect === undefined) {
+    setFlagsFromString('--expose-gc')
+    collect = runInNewContext('gc') as () => void
+  }
+  const collectNow = collect
+  await until(() => {
+    collectNow()
+    return condition()
+  })
+}
+
+/** What our errors have in common. */
+export interface Refusal extends Error {
+  readonly code: string
+  readonly checkpoint?: string
+  readonly candidates?: readonly string[]
+  readonly holders?: readonly object[]
+}
+
+/** The error that a call or a promise ends with. */
+export async function refusal(action: Promise<unknown> | (() => unknown)): Promise<Refusal> {
+  try {
+    await (typeof action === 'function' ? action() : action)
+  } catch (error) {
+    return error as Refusal
+  }
+  return expect.fail('nothing was refused')
+}
+
+/**
+ * Saves a checkpoint of equal U8 tensors `t0`, `t1`, …, one in each shard.
+ * @param fill the byte that the first one is filled with; the next has the next one
+ * @returns its folder
+ */
+export async function saveModel(
+  folder: string,
+  { fill = 1, shards = 2, tensorBytes = 4096 }: { fill?: number; shards?: number; tensorBytes?: number } = {},
+): Promise<string> {
+  const tensors = Array.from({ length: shards }, (_, at) => {
+    const data = new Uint8Array(tensorBytes).fill(fill + at)
+    return { name: `t${at}`, dtype: 'U8' as const, shape: [tensorBytes], data }
+  })
+  rmSync(folder, { recursive: true, force: true })
+  await saveCheckpoint(folder, tensors, shards === 1 ? {} : { maxShardBytes: tensorBytes })
+  return folder
+}
+
+/** Bytes of all shards. */
+export function modelBytes(folder: string): number {
+  return readdirSync(folder)
+    .filter((name) => name.endsWith('.safetensors'))
+    .reduce((sum, name) => sum + readFileSync(join(folder, name)).byteLength, 0)
+}
+
+/** What a client that holds a checkpoint in sealed memory offers to a new coordinator. */
+export async function sealedOffer(source: string) {
+  using opened = await openCheckpoint(source)
+  const directory = sealBytes(new Uint8Array(opened.directory), 'directory')
+  const shards = await Promise.all(
+    opened.shards.map(({ path, byteLength }, at) => sealFile(opened.descriptors()[at]!, path, byteLength)),
+  )
+  const mappings = [directory, ...shards]
+  return {
+    offer: {
+      checkpoint: 'a',
+      fingerprint: opened.fingerprint,
+      label: opened.label,
+      shards: opened.shards.map(({ name, byteLength }) => ({ name, byteLength })),
+    },
+    descriptors: mappings.map(({ descriptor }) => descriptor),
+    close: () => {
+      for (const mapping of mappings) mapping.close()
+    },
+  }
+}
+
+export interface Answer {
+  readonly message: CoordinatorMessage
+  readonly descriptors: readonly number[]
+}
+
+type Unnumbered<Message> = Message extends { id: number } ? Omit<Message, 'id'> : never
+
+/** A client that says what it is told to say, and keeps what it hears; closed when the test ends. */
+export class TestClient {
+  readonly connection: ClientConnection
+  readonly events: CoordinatorMessage[] = []
+  readonly opening: Promise<CoordinatorMessage>
+  /** Resolves when the connection has ended, with the protocol's error. */
+  readonly ended: Promise<Error | null>
+  readonly #pending = new Map<number, (answer: Answer) => void>()
+  #hasEnded = false
+  #nextId = 1
+
+  constructor(socket: string, hello: Partial<ClientMessage & { type: 'hello' }> = {}) {
+    let onOpening = (_: CoordinatorMessage): void => {}
+    let onEnd = (_: Error | null): void => {}
+    this.opening = new Promise((resolve) => {
+      onOpening = resolve
+    })
+    this.ended = new Promise((resolve) => {
+      onEnd = resolve
+    })
+    this.connection = clientConnection(connectUnix(socket), {
+      onMessage: (message, descriptors) => {
+        if (message.type === 'welcome' || message.type === 'refused') onOpening(message)
+        else if ('id' in message) this.#pending.get(message.id)?.({ message, descriptors })
+        else this.events.push(message)
+      },
+      onClose: (error) => {
+        this.#hasEnded = true
+        onEnd(error)
+      },
+    })
+    onTestFinished(() => this.connection.close())
+    this.connection.send({ type: 'hello', protocol: 1, oldestProtocol: 1, name: 'test', software: 'test', ...hello })
+  }
+
+  static async connect(socket: string, name = 'test'): Promise<TestClient> {
+    const client = new TestClient(socket, { name })
+    expect((await client.opening).type).toBe('welcome')
+    return client
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded
+  }
+
+  /** Asks, and gives whatever is answered. Descriptors are closed when the test ends. */
+  ask(request: Unnumbered<ClientMessage>, descriptors: readonly number[] = []): Promise<Answer> {
+    const id = this.#nextId++
+    return new Promise((resolve) => {
+      this.#pending.set(id, (answer) => {
+        if (answer.descriptors.length > 0) onTestFinished(() => closeDescriptors(answer.descriptors))
+        resolve(answer)
+      })
+      this.connection.send({ ...request, id } as ClientMessage, descriptors)
+    })
+  }
+
+  /** A lease. @throws what the coordinator answers with */
+  async acquire(checkpoint: string, version: number | null = null, waitMs = 0) {
+    const { message, descriptors } = await this.ask({ type: 'acquire', checkpoint, version, waitMs })
+    if (message.type === 'error') throw fromWire(message.error)
+    if (message.type !== 'granted') return expect.fail(`"${message.type}" was answered`)
+    return { granted: message, descriptors }
+  }
+
+  async release(lease: number): Promise<void> {
+    expect((await this.ask({ type: 'release', lease })).message.type).toBe('done')
+  }
+
+  close(): void {
+    this.connection.close()
+  }
+}
+
+export interface Ended {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stderr: string
+}
+
+/** A coordinator of the built package in a process of its own, see children/coordinator.mjs. */
+export class CoordinatorProcess {
+  readonly pid: number
+  readonly ended: Promise<Ended>
+  readonly #child: ChildProcess
+  readonly #pending = new Map<number, (reply: { result?: unknown; error?: { code: string } }) => void>()
+  #nextId = 1
+
+  private constructor(child: ChildProcess) {
+    this.#child = child
+    this.pid = child.pid!
+    let stderr = ''
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text
+    })
+    this.ended = new Promise((resolve) => child.on('close', (code, signal) => resolve({ code, signal, stderr })))
+    child.on('message', ({ id, ...reply }: { id: number }) => this.#pending.get(id)?.(reply))
+    void this.ended.then(() => {
+      for (const settle of this.#pending.values()) settle({ error: { code: `ENDED: ${stderr}` } })
+    })
+  }
+
+  static async start(options: object, env: NodeJS.ProcessEnv = {}): Promise<CoordinatorProcess> {
+    const child = fork(fileURLToPath(new URL('children/coordinator.mjs', import.meta.url)), {
+      env: { ...process.env, NODE_OPTIONS: '', ...env },
+      execArgv: ['--expose-gc'],
+      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+    })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    const coordinator = new CoordinatorProcess(child)
+    await coordinator.ask('start', options)
+    return coordinator
+  }
+
+  /** Calls a method of the coordinator, or one of the child's own. */
+  ask(verb: string, ...args: readonly unknown[]): Promise<unknown> {
+    const id = this.#nextId++
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, ({ result, error }) => (error === undefined ? resolve(result) : reject(error)))
+      this.#child.send({ id, verb, args })
+    })
+  }
+
+  kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<Ended> {
+    this.#child.kill(signal)
+    return this.ended
+  }
+
+  /** What it holds: descriptors by kind, and mappings of weights and directories. */
+  holds(): { descriptors: string[]; mappings: number } {
+    const folder = `/proc/${this.pid}/fd`
+    const descriptors = readdirSync(folder).flatMap((descriptor) => {
+      try {
+        return [readlinkSync(join(folder, descriptor)).replace(/^(\w+):\[\d+\]$/, '$1')]
+      } catch {
+        return [] // closed meanwhile
+      }
+    })
+    const maps = readFileSync(`/proc/${this.pid}/maps`, 'utf8').split('\n')
+    const mappings = maps.filter((line) => line.includes('memfd:onecopy') || line.includes('.safetensors')).length
+    return { descriptors: descriptors.sort(), mappings }
+  }
+}
+
+/** Lets others into a folder and use the socket in it, for tests with other users. */
+export function openToOthers(socket: string): void {
+  chmodSync(join(socket, '..', '..'), 0o711)
+  chmodSync(join(socket, '..'), 0o711)
+  chmodSync(socket, 0o666)
+}
+
+/** Whether this process may start others of another user, and such a user can read the packages. */
+export function othersCanRunHere(): boolean {
+  if (process.geteuid?.() !== 0) return false
+  const library = fileURLToPath(new URL('../dist/index.js', import.meta.url))
+  const ids = ['--reuid=65534', '--regid=65534', '--clear-groups', '--']
+  return spawnSync('setpriv', [...ids, process.execPath, library]).status === 0
+}

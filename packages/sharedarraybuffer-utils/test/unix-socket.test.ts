@@ -1,0 +1,572 @@
+import { spawn } from 'node:child_process'
+import { chmodSync, closeSync, openSync, stat, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import {
+  closeDescriptors,
+  connectUnix,
+  listenUnix,
+  lockFile,
+  sendDatagram,
+  UnixListener,
+  UnixStream,
+} from '../src/unix-socket.ts'
+import { canImport } from './python.ts'
+import {
+  descriptorCount,
+  inodeOf,
+  isCloseOnExec,
+  listenAt,
+  listenTo,
+  pair,
+  socketPath,
+  startBeside,
+  testFolder,
+  until,
+} from './sockets.ts'
+import {
+  ask,
+  BUILT_LIBRARY,
+  describeWithAddon,
+  failure,
+  hasCommand,
+  patternBytes,
+  runScript,
+  startThread,
+  writePattern,
+} from './support.ts'
+
+const IS_ROOT = process.geteuid?.() === 0
+const AS_NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--groups=4,24', '--']
+const [setpriv, ...toNobody] = AS_NOBODY
+const canBeNobody = IS_ROOT && hasCommand(setpriv!, ...toNobody, process.execPath, fileURLToPath(BUILT_LIBRARY))
+const hasPrlimit = hasCommand('prlimit', '--version')
+
+describeWithAddon('UnixStream', () => {
+  test('carries bytes both ways, whole and in order, beyond what the kernel buffers', async () => {
+    const [near, far] = await pair()
+    const atNear = listenTo(near)
+    const atFar = listenTo(far)
+    const one = patternBytes(3_000_001, 1)
+    const other = patternBytes(2_000_003, 2)
+    for (let at = 0; at < one.byteLength; at += 100_000) near.write(one.subarray(at, at + 100_000))
+    far.write(other)
+    await until(() => atFar.bytes().byteLength === one.byteLength && atNear.bytes().byteLength === other.byteLength)
+    expect(atFar.bytes().equals(one)).toBe(true)
+    expect(atNear.bytes().equals(other)).toBe(true)
+    expect([near.pendingBytes, far.pendingBytes]).toEqual([0, 0])
+  })
+
+  test('carries 700 descriptors with one message, in order, close-on-exec, and the sender keeps its own', async () => {
+    const [near, far] = await pair()
+    const told = listenTo(far)
+    const folder = testFolder()
+    const files = Array.from({ length: 7 }, (_, at) => openSync(writePattern(folder, `${at}`, 10, at), 'r'))
+    const sent = Array.from({ length: 700 }, (_, at) => files[at % 7]!)
+    await new Promise<void>((resolve) => near.write(Buffer.from('abcd'), sent, resolve))
+    await until(() => told.descriptors.length === 700 && told.bytes().byteLength === 4)
+    expect(told.descriptors.map(inodeOf)).toEqual(sent.map(inodeOf))
+    expect(told.descriptors.every(isCloseOnExec)).toBe(true)
+    expect(told.bytes().toString()).toBe('abcd')
+    closeDescriptors(files)
+  })
+
+  test('gives each message its descriptors before or with its last byte, when messages follow each other', async () => {
+    const [near, far] = await pair()
+    const file = openSync(writePattern(testFolder(), 'f', 10), 'r')
+    const counts = [0, 3, 253, 254, 0, 1, 600]
+    for (const count of counts) near.write(Buffer.alloc(10, count % 256), Array(count).fill(file))
+    const told = listenTo(far)
+    await until(() => told.bytes().byteLength === counts.length * 10)
+    expect(told.descriptors.length).toBe(counts.reduce((sum, count) => sum + count))
+    closeSync(file)
+  })
+
+  test('refuses descriptors with fewer bytes than batches, and no bytes at all', async () => {
+    const [near] = await pair()
+    expect(() => near.write(Buffer.alloc(0))).toThrow(RangeError)
+    expect(() => near.write(Buffer.alloc(2), Array(507).fill(0))).toThrow(RangeError)
+    expect(near.pendingBytes).toBe(0)
+  })
+
+  test('passes descriptors between processes', async () => {
+    const path = socketPath()
+    const { accepted } = listenAt(path)
+    const child = startBeside(
+      `import { closeSync, readSync } from 'node:fs'
+      const stream = memory.connectUnix(input)
+      const bytes = Buffer.alloc(1)
+      let sum = 0, count = 0
+      stream.start({
+        onData: (_, descriptors) => {
+          for (const descriptor of descriptors) {
+            readSync(descriptor, bytes, 0, 1, 0)
+            sum += bytes[0]
+            count++
+            closeSync(descriptor)
+          }
+          if (count === 650) { say({ sum, peer: stream.peer.pid }); stream.close() }
+        },
+        onEnd: () => {},
+      })`,
+      path,
+    )
+    await until(() => accepted.length === 1)
+    expect(accepted[0]!.peer).toMatchObject({ pid: child.pid, uid: process.geteuid?.(), gid: process.getegid?.() })
+    const folder = testFolder()
+    const descriptors = Array.from({ length: 650 }, (_, at) => {
+      const file = join(folder, `${at}`)
+      writeFileSync(file, Uint8Array.of(at % 100))
+      return openSync(file, 'r')
+    })
+    accepted[0]!.write(Buffer.from('here'), descriptors)
+    const sum = descriptors.reduce((total, _, at) => total + (at % 100), 0)
+    expect(JSON.parse(await child.line())).toEqual({ sum, peer: process.pid })
+    expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
+    closeDescriptors(descriptors)
+  })
+
+  test.skipIf(!canBeNobody)('names user, group and supplementary groups of a peer of another user', async () => {
+    const path = socketPath()
+    const { accepted } = listenAt(path)
+    chmodSync(join(path, '..'), 0o711)
+    chmodSync(path, 0o666)
+    const child = startBeside(`memory.connectUnix(input).start({ onData() {}, onEnd() {} })`, path, AS_NOBODY)
+    await until(() => accepted.length === 1)
+    const { groups, ...peer } = accepted[0]!.peer
+    expect(peer).toEqual({ pid: child.pid, uid: 65534, gid: 65534 })
+    expect([...groups].sort()).toEqual([24, 4])
+  })
+
+  test('delivers what a peer wrote before it closed, and then its end, once and without an error', async () => {
+    const [near, far] = await pair()
+    near.write(patternBytes(100_000))
+    near.close()
+    const told = listenTo(far)
+    await until(() => told.ends.length > 0)
+    expect(told.bytes().equals(patternBytes(100_000))).toBe(true)
+    expect(told.ends).toEqual([null])
+    expect(far.closed).toBe(true)
+  })
+
+  test.skipIf(!canImport('socket'))('ends when a peer has shut down its writing side', async () => {
+    const path = socketPath()
+    const { accepted } = listenAt(path)
+    const script = `import socket, sys
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b"last words"); s.shutdown(socket.SHUT_WR)
+print(len(s.recv(10)))`
+    const child = spawn('python3', ['-c', script, path])
+    await until(() => accepted.length === 1)
+    const told = listenTo(accepted[0]!)
+    await until(() => told.ends.length > 0)
+    expect(told.bytes().toString()).toBe('last words')
+    expect(told.ends).toEqual([null])
+    await new Promise((resolve) => child.on('close', resolve))
+  })
+
+  test('a write to a peer that is gone ends the stream later, and not from inside write()', async () => {
+    const [near, far] = await pair()
+    const told = listenTo(near)
+    far.close()
+    let sent = 0
+    near.write(Buffer.from('x'), [], () => sent++)
+    near.write(Buffer.from('y'), [], () => sent++)
+    expect(told.ends).toEqual([])
+    await until(() => told.ends.length > 0)
+    expect(told.ends).toHaveLength(1)
+    expect(sent).toBe(2)
+    near.write(Buffer.from('z'), [], () => sent++)
+    expect(sent).toBe(3)
+  })
+
+  test('what a peer said before it went is delivered although writing to it fails', async () => {
+    const [near, far] = await pair()
+    far.write(Buffer.from('you are refused'))
+    far.close()
+    const chunks: string[] = []
+    let ends = 0
+    // Between polling for what comes in and the immediates: the failure is dealt with before the next look.
+    await new Promise<void>((resolve) => {
+      stat('.', () => {
+        near.start({ onData: (bytes) => chunks.push(bytes.toString()), onEnd: () => ends++ })
+        near.write(Buffer.from('hello'))
+        resolve()
+      })
+    })
+    await until(() => ends > 0)
+    expect(chunks.join('')).toBe('you are refused')
+    expect(ends).toBe(1)
+  })
+
+  test('a peer that goes without having read breaks the connection', async () => {
+    const [near, far] = await pair()
+    const told = listenTo(near)
+    near.write(Buffer.from('unread'))
+    far.close()
+    await until(() => told.ends.length > 0)
+    expect(told.ends).toMatchObject([{ code: 'SOCKET_FAILED', errnoName: 'ECONNRESET' }])
+  })
+
+  test('pendingBytes grows with a peer that never reads; close() drops them and lets go of the descriptors', async () => {
+    const [near] = await pair()
+    const file = openSync(writePattern(testFolder(), 'f', 10), 'r')
+    let sent = 0
+    for (let i = 0; i < 8; i++) near.write(Buffer.alloc(2 ** 20), [file], () => sent++)
+    const before = near.pendingBytes
+    expect(before).toBeGreaterThan(7 * 2 ** 20)
+    near.write(Buffer.alloc(1000), [], () => sent++)
+    expect(near.pendingBytes).toBe(before + 1000)
+    const sentBefore = sent
+    near.close()
+    near.close()
+    expect(near.pendingBytes).toBe(0)
+    expect(sentBefore).toBe(0)
+    expect(sent).toBe(9)
+    closeSync(file)
+  })
+
+  test('close() from inside onData, onEnd and onSent is the last that is heard', async () => {
+    const before = descriptorCount()
+    for (const where of ['onData', 'onEnd', 'onSent']) {
+      const [near, far] = await pair()
+      const heard: string[] = []
+      const hear = (what: string): void => {
+        heard.push(what)
+        if (what === where) near.close()
+      }
+      near.start({ onData: () => hear('onData'), onEnd: () => hear('onEnd') })
+      far.start({ onData: () => {}, onEnd: () => {} })
+      near.write(Buffer.alloc(10), [], () => hear('onSent'))
+      if (where === 'onEnd') far.close()
+      else if (where === 'onData') for (let i = 0; i < 50; i++) far.write(Buffer.alloc(60_000))
+      await until(() => near.closed)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      expect(heard.filter((what) => what === where)).toHaveLength(1)
+      expect(heard.at(-1)).toBe(where)
+      far.close()
+    }
+    await until(() => descriptorCount() <= before)
+  })
+
+  test('start() after close() hears nothing, and does not throw', async () => {
+    const [near, far] = await pair()
+    near.close()
+    const told = listenTo(near)
+    far.close()
+    expect(told.ends).toEqual([])
+  })
+
+  test('what a handler throws is an uncaught exception of the program', () => {
+    const script = `
+      const path = input + '/s'
+      process.on('uncaughtException', (error) => { answer(error.message); process.exit(0) })
+      new memory.UnixListener(memory.listenUnix(path), (stream) => stream.write(Buffer.from('x')), () => {})
+      memory.connectUnix(path).start({ onData() { throw new Error('mine') }, onEnd() {} })`
+    expect(ask(script, { input: testFolder() })).toBe('mine')
+  })
+
+  test('a stream that nobody holds goes on, and one that is closed is collected with its descriptor', () => {
+    const script = `
+      const path = input + '/s'
+      const seen = []
+      let listener = new memory.UnixListener(memory.listenUnix(path), (stream) => {
+        stream.start({ onData: (bytes) => stream.write(bytes), onEnd() {} })
+      }, () => {})
+      const connect = (text) => {
+        const stream = memory.connectUnix(path)
+        stream.start({ onData: (bytes) => { seen.push(bytes.toString()); stream.close() }, onEnd() {} })
+        setTimeout(() => stream.write(Buffer.from(text)), 20)
+        return new WeakRef(stream)
+      }
+      const before = readdirSync('/proc/self/fd').length
+      const streams = Array.from({ length: 50 }, (_, at) => connect('n' + at))
+      for (let i = 0; i < 5; i++) { gc(); await turn() }
+      let left = 50
+      for (let i = 0; i < 500 && left > 0; i++) {
+        await turn() // what deref() has given lives on until its own turn is over
+        gc()
+        await turn()
+        left = streams.filter((stream) => stream.deref()).length
+      }
+      answer([seen.length, left, readdirSync('/proc/self/fd').length - before])
+      process.exit(0)`
+    expect(ask(script, { input: testFolder() })).toEqual([50, 0, 0])
+  })
+
+  test('setReferenced(false) lets the process end with listener and streams open', () => {
+    const script = `
+      const path = input + '/s'
+      const listener = new memory.UnixListener(memory.listenUnix(path), (stream) => {
+        stream.setReferenced(false)
+        stream.start({ onData() {}, onEnd() {} })
+        answer('accepted')
+      }, () => {})
+      const stream = memory.connectUnix(path)
+      stream.start({ onData() {}, onEnd() {} })
+      stream.setReferenced(false)
+      setTimeout(() => listener.setReferenced(false), 20)`
+    expect(ask(script, { input: testFolder() })).toBe('accepted')
+  })
+
+  test('threads that end with open sockets, or are terminated amid traffic, harm nobody and leave no descriptor', async () => {
+    const code = `
+      const path = workerData.path
+      const open = []
+      new memory.UnixListener(memory.listenUnix(path), (stream) => {
+        open.push(stream)
+        stream.start({ onData: (bytes) => stream.write(bytes), onEnd() {} })
+      }, () => {})
+      for (let i = 0; i < 5; i++) {
+        const stream = memory.connectUnix(path)
+        stream.start({ onData: (bytes) => stream.write(bytes), onEnd() {} })
+        stream.write(Buffer.alloc(1000))
+      }
+      setTimeout(() => workerData.exits ? process.exit() : parentPort.postMessage('busy'), 10)`
+    const before = descriptorCount()
+    for (let i = 0; i < 6; i++) {
+      const worker = startThread(code, { path: socketPath(), exits: i % 2 === 0 })
+      const ended = new Promise((resolve) => worker.once('exit', resolve))
+      worker.once('message', () => void worker.terminate())
+      await ended
+    }
+    await until(() => descriptorCount() <= before)
+  })
+
+  test.skipIf(!hasPrlimit)('descriptors that find no room end the connection, and none of them stays', () => {
+    const script = `
+      import { openSync } from 'node:fs'
+      const path = input + '/s'
+      const file = openSync('/dev/null', 'r')
+      new memory.UnixListener(memory.listenUnix(path), (stream) => {
+        const before = readdirSync('/proc/self/fd').length
+        stream.start({
+          onData: () => answer('received'),
+          onEnd: (error) => {
+            answer([error.code, error.errnoName, readdirSync('/proc/self/fd').length - before])
+            process.exit(0)
+          },
+        })
+      }, () => {})
+      memory.connectUnix(path).write(Buffer.from('x'), Array(100).fill(file))`
+    const answer = ask(script, { input: testFolder(), wrap: ['prlimit', '--nofile=60'] })
+    expect(answer).toEqual(['SOCKET_FAILED', 'EMFILE', -1])
+  })
+
+  test.skipIf(!hasPrlimit || !canBeNobody)(
+    'goes on once there is room again, when too many descriptors of a user are under way',
+    () => {
+      const folder = testFolder()
+      chmodSync(folder, 0o777)
+      const script = `
+        import { openSync } from 'node:fs'
+        const path = input + '/s'
+        const file = openSync('/dev/null', 'r')
+        let received = 0
+        const listen = (far) => far.start({
+          onData: (_, descriptors) => {
+            received += descriptors.length
+            memory.closeDescriptors(descriptors)
+            if (received === 400) { answer(received); process.exit(0) }
+          },
+          onEnd: (error) => { answer(String(error)); process.exit(0) },
+        })
+        new memory.UnixListener(memory.listenUnix(path), (far) => setTimeout(listen, 150, far), () => {})
+        const stream = memory.connectUnix(path)
+        for (let i = 0; i < 20; i++) stream.write(Buffer.from('x'), Array(20).fill(file))`
+      const result = runScript(script, { input: folder, wrap: [...AS_NOBODY, 'prlimit', '--nofile=64'] })
+      expect(result).toMatchObject({ status: 0, stdout: '400\n' })
+    },
+  )
+})
+
+describeWithAddon('UnixListener', () => {
+  test('accepts more connections than it takes at a time', async () => {
+    const path = socketPath()
+    const { accepted, errors } = listenAt(path)
+    const near = Array.from({ length: 60 }, () => connectUnix(path))
+    await until(() => accepted.length === 60)
+    expect(errors).toEqual([])
+    for (const stream of near) stream.close()
+  })
+
+  test('close() refuses new connections and leaves those that are there', async () => {
+    const path = socketPath()
+    const { listener, accepted } = listenAt(path)
+    const near = connectUnix(path)
+    await until(() => accepted.length === 1)
+    listener.close()
+    listener.close()
+    expect((await failure(() => connectUnix(path), 'SOCKET_FAILED')).errnoName).toBe('ECONNREFUSED')
+    const told = listenTo(accepted[0]!)
+    near.write(Buffer.from('still here'))
+    await until(() => told.bytes().byteLength > 0)
+    near.close()
+  })
+
+  test.skipIf(!hasPrlimit)(
+    'tells of too many open files now and then instead of spinning, and goes on afterwards',
+    () => {
+      const script = `
+      import { closeSync, openSync } from 'node:fs'
+      const path = input + '/s'
+      let errors = 0, accepted = 0, name = ''
+      new memory.UnixListener(memory.listenUnix(path), () => accepted++, (error) => { errors++; name = error.errnoName })
+      const near = [memory.connectUnix(path), memory.connectUnix(path), memory.connectUnix(path)]
+      const files = []
+      try { for (;;) files.push(openSync('/dev/null')) } catch {}
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      const seen = errors
+      for (const file of files) closeSync(file)
+      while (accepted < 3) await turn()
+      answer([seen > 0 && seen < 20, name, accepted])
+      process.exit(0)`
+      const answer = ask(script, { input: testFolder(), wrap: ['prlimit', '--nofile=60'] })
+      expect(answer).toEqual([true, 'EMFILE', 3])
+    },
+  )
+})
+
+describeWithAddon('listenUnix() and connectUnix()', () => {
+  test('give the file of the socket its mode in bind itself', () => {
+    const before = process.umask(0)
+    try {
+      for (const mode of [0o600, 0o660]) {
+        const path = socketPath()
+        closeSync(listenUnix(path, mode))
+        expect(statSync(path).mode & 0o777).toBe(mode)
+      }
+      process.umask(0o077)
+      const path = socketPath()
+      closeSync(listenUnix(path, 0o660))
+      expect(statSync(path).mode & 0o777).toBe(0o600)
+    } finally {
+      process.umask(before)
+    }
+  })
+
+  test('refuse a path that does not fit into an address, and take the longest that does', async () => {
+    const folder = testFolder()
+    const manyBytes = join(folder, 'ä'.repeat(60))
+    const fitting = Buffer.from(`${folder}/${'s'.repeat(200)}`)
+      .subarray(0, 107)
+      .toString()
+    const descriptor = listenUnix(fitting)
+    const stream = connectUnix(fitting)
+    stream.close()
+    closeSync(descriptor)
+    const tooLong = `${fitting}s`
+    for (const path of [tooLong, manyBytes]) {
+      for (const call of [() => listenUnix(path), () => connectUnix(path), () => sendDatagram(path, 'x')]) {
+        const error = await failure(call, 'SOCKET_FAILED')
+        expect(error).toMatchObject({ errnoName: 'ENAMETOOLONG', path })
+        expect(error.message).toContain(`${Buffer.byteLength(path)} bytes; a unix socket's has at most 107`)
+      }
+    }
+  })
+
+  test('name the system’s reason: in use, missing, nobody listening, full queue', async () => {
+    const before = descriptorCount()
+    const path = socketPath()
+    const descriptor = listenUnix(path, 0o600, 1)
+    expect((await failure(() => listenUnix(path), 'SOCKET_FAILED')).errnoName).toBe('EADDRINUSE')
+    expect((await failure(() => connectUnix(`${path}.no`), 'SOCKET_FAILED')).errnoName).toBe('ENOENT')
+    const waiting = [connectUnix(path), connectUnix(path)]
+    expect((await failure(() => connectUnix(path), 'SOCKET_FAILED')).errnoName).toBe('EAGAIN')
+    for (const stream of waiting) stream.close()
+    closeSync(descriptor)
+    expect((await failure(() => connectUnix(path), 'SOCKET_FAILED')).errnoName).toBe('ECONNREFUSED')
+    await until(() => descriptorCount() <= before)
+  })
+
+  test.skipIf(!canBeNobody)('connectUnix() names EACCES to users whom the mode leaves out', async () => {
+    const path = socketPath()
+    listenAt(path)
+    chmodSync(join(path, '..'), 0o711)
+    const script = `try { memory.connectUnix(input) } catch ({ code, errnoName }) { answer([code, errnoName]) }`
+    expect(ask(script, { input: path, wrap: AS_NOBODY })).toEqual(['SOCKET_FAILED', 'EACCES'])
+  })
+
+  test('a descriptor that cannot be watched is a failure with its reason, and is closed', async () => {
+    const before = descriptorCount()
+    const file = openSync(writePattern(testFolder(), 'f', 10), 'r')
+    expect((await failure(() => new UnixStream(file), 'SOCKET_FAILED')).syscall).toBe('epoll_ctl')
+    const other = openSync('/dev/null', 'r')
+    await failure(
+      () =>
+        new UnixListener(
+          other,
+          () => {},
+          () => {},
+        ),
+      'SOCKET_FAILED',
+    )
+    expect(descriptorCount()).toBe(before)
+  })
+})
+
+describeWithAddon('lockFile()', () => {
+  test('is held against other processes until its descriptor is closed', () => {
+    const path = join(testFolder(), 'lock')
+    const descriptor = lockFile(path)!
+    expect(isCloseOnExec(descriptor)).toBe(true)
+    expect(statSync(path).mode & 0o777).toBe(0o600)
+    const script = `const lock = memory.lockFile(input); answer(lock === null ? 'held' : 'free')`
+    expect(ask(script, { input: path })).toBe('held')
+    expect(lockFile(path)).toBeNull()
+    closeSync(descriptor)
+    expect(ask(script, { input: path })).toBe('free')
+  })
+
+  test('is freed when its process is killed', async () => {
+    const path = join(testFolder(), 'lock')
+    const child = startBeside(`memory.lockFile(input); say('locked'); setInterval(() => {}, 1000)`, path)
+    expect(await child.line()).toBe('"locked"')
+    expect(lockFile(path)).toBeNull()
+    child.kill()
+    await child.ended
+    const descriptor = lockFile(path)
+    expect(descriptor).not.toBeNull()
+    closeSync(descriptor!)
+  })
+
+  test('follows no symlink and names what is missing', async () => {
+    const folder = testFolder()
+    const target = join(folder, 'target')
+    symlinkSync(target, join(folder, 'link'))
+    expect((await failure(() => lockFile(join(folder, 'link')), 'SOCKET_FAILED')).errnoName).toBe('ELOOP')
+    expect(statSync(target, { throwIfNoEntry: false })).toBeUndefined()
+    expect((await failure(() => lockFile(join(folder, 'no', 'lock')), 'SOCKET_FAILED')).errnoName).toBe('ENOENT')
+  })
+})
+
+describeWithAddon('sendDatagram()', () => {
+  const server = `import socket, sys
+address = sys.argv[1].replace("@", "\\0", 1) if sys.argv[1][0] == "@" else sys.argv[1]
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind(address); print("bound", flush=True)
+print(s.recv(4096).decode(), flush=True)`
+
+  test.skipIf(!canImport('socket'))('reaches a socket with a path, and one with an abstract address', async () => {
+    for (const address of [socketPath(), `@onecopy-test-${process.pid}`]) {
+      const child = spawn('python3', ['-c', server, address])
+      let output = ''
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        output += text
+      })
+      const ended = new Promise((resolve) => child.on('close', resolve))
+      await until(() => output.includes('bound'))
+      sendDatagram(address, 'READY=1\nSTATUS=ä')
+      await ended
+      expect(output).toBe('bound\nREADY=1\nSTATUS=ä\n')
+    }
+  })
+
+  test('names the reason when nobody is there', async () => {
+    const before = descriptorCount()
+    expect(await failure(() => sendDatagram(socketPath(), 'x'), 'SOCKET_FAILED')).toMatchObject({
+      errnoName: 'ENOENT',
+      syscall: 'sendto',
+    })
+    expect(descriptorCount()).toBe(before)
+  })
+})
