@@ -20,7 +20,7 @@ const FAREWELL_MS = 1000
 
 /** Who may attach. */
 export interface AdmissionOptions {
-  /** User ids whose processes may attach; root always may. @default the coordinator's own user */
+  /** User ids whose processes may attach, beside the coordinator's own user and root. @default none */
   readonly allowedUids?: readonly number[]
   /** Group ids whose processes may attach, beside the users. @default none, or `socketGroup` */
   readonly allowedGids?: readonly number[]
@@ -52,7 +52,7 @@ export class Admission {
   ) {
     this.#coordinator = coordinator
     this.#host = host
-    this.#uids = [0, ...(options.allowedUids ?? [process.geteuid?.() ?? 0])]
+    this.#uids = [...new Set([0, process.geteuid?.() ?? 0, ...(options.allowedUids ?? [])])]
     this.#gids = options.allowedGids ?? (options.socketGroup === undefined ? [] : [options.socketGroup])
     this.#maxClients = options.maxClients ?? 1024
     this.#tell = tell

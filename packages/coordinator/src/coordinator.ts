@@ -144,6 +144,14 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     }
   }
 
+  /**
+   * Tells systemd that this service is ready (`Type=notify`): once everything that it starts with is published. Without a
+   * service manager nothing happens.
+   */
+  notifyReady(): void {
+    notifySystemd('READY=1')
+  }
+
   /** Whether the coordinator keeps the process alive. @default yes */
   setReferenced(referenced: boolean): void {
     this.#listener.setReferenced(referenced)
@@ -201,7 +209,6 @@ export async function startCoordinator(options: CoordinatorOptions = {}): Promis
       ? listen(socket, options.socketGroup)
       : { descriptor: activated, lock: null, followsADeadOne: true }
   const coordinator = new Coordinator(socket, listening, options)
-  notifySystemd('READY=1')
   return coordinator
 }
 

@@ -8,6 +8,7 @@
 #include "residency.h"
 #include "sealed-memory.h"
 #include "shared-buffer.h"
+#include "socket-files.h"
 #include "unix-socket.h"
 
 namespace {

@@ -38,9 +38,4 @@ class UnixSocket : public Napi::ObjectWrap<UnixSocket> {
   napi_env cleanup_env_ = nullptr;
 };
 
-Napi::Value ListenUnix(const Napi::CallbackInfo& info);
-Napi::Value ConnectUnix(const Napi::CallbackInfo& info);
-Napi::Value SendDatagram(const Napi::CallbackInfo& info);
-Napi::Value LockFile(const Napi::CallbackInfo& info);
-
 }  // namespace onecopy

@@ -2,6 +2,7 @@ import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import { fromNative, requireAddon, systemFailure } from './addon.ts'
 import { SharedMemoryError } from './errors.ts'
 import { type FileMapping, mapDescriptor } from './mapping.ts'
+import { residentBytes } from './residency.ts'
 
 /** One job on the thread pool: large enough for a disk, small enough for progress and abort. */
 const JOB_BYTES = 32 * 2 ** 20
@@ -13,7 +14,10 @@ const JOBS_AT_A_TIME = 3
 export interface SealOptions {
   readonly onProgress?: (doneBytes: number) => void
   readonly signal?: AbortSignal
-  /** How the file is read, for benchmarks and tests. @default `buffered` */
+  /**
+   * How the file is read: `buffered` through the page cache, `direct` past it. @default `direct` where most of the file is
+   * not in the page cache and its file system can, which is faster then, else `buffered`
+   */
   readonly method?: 'buffered' | 'direct'
 }
 
@@ -31,9 +35,10 @@ export async function sealFile(
   options: SealOptions = {},
 ): Promise<FileMapping> {
   const memory = createMemory(path, byteLength)
-  const direct = options.method === 'direct' ? openDirect(descriptor) : null
+  const method = options.method ?? (mostlyCached(descriptor, path) ? 'buffered' : 'direct')
+  const direct = method === 'direct' ? openDirect(descriptor) : null
   try {
-    await fill(memory, direct ?? descriptor, path, byteLength, options)
+    await fill(memory, { descriptor, direct, path, byteLength }, options)
     return mapSealed(memory, path, byteLength)
   } finally {
     closeSync(memory)
@@ -90,14 +95,29 @@ function openDirect(descriptor: number): number | null {
   }
 }
 
-async function fill(
-  memory: number,
-  source: number,
-  path: string,
-  byteLength: number,
-  options: SealOptions,
-): Promise<void> {
+/** Whether reading past the page cache would read most of the file from the disk again. */
+function mostlyCached(descriptor: number, path: string): boolean {
+  try {
+    using mapping = mapDescriptor(descriptor, path)
+    const resident = residentBytes(mapping)
+    return resident === null || resident * 2 >= mapping.byteLength
+  } catch {
+    // No room to map it, say. The copy itself will tell what is wrong.
+    return true
+  }
+}
+
+interface Source {
+  readonly descriptor: number
+  /** The same file, opened with O_DIRECT; null where it is read through the page cache. */
+  readonly direct: number | null
+  readonly path: string
+  readonly byteLength: number
+}
+
+async function fill(memory: number, source: Source, options: SealOptions): Promise<void> {
   const { signal, onProgress } = options
+  const { path, byteLength } = source
   let next = 0
   let doneBytes = 0
   let failed = false
@@ -108,7 +128,7 @@ async function fill(
       next = end
       try {
         signal?.throwIfAborted()
-        await requireAddon().fillMemory(memory, source, begin, end, options.method !== 'direct')
+        await copyRange(memory, source, begin, end)
       } catch (error) {
         failed = true
         throw explain(error, path, byteLength)
@@ -119,6 +139,18 @@ async function fill(
   }
   const results = await Promise.allSettled(Array.from({ length: JOBS_AT_A_TIME }, work))
   for (const result of results) if (result.status === 'rejected') throw result.reason
+}
+
+async function copyRange(memory: number, { descriptor, direct }: Source, begin: number, end: number): Promise<void> {
+  const { fillMemory } = requireAddon()
+  if (direct === null) return fillMemory(memory, descriptor, begin, end, true)
+  try {
+    await fillMemory(memory, direct, begin, end, false)
+  } catch (error) {
+    // Some file systems take the flag and refuse the read, or ask for larger blocks than ours.
+    if (systemFailure(error)?.errnoName !== 'EINVAL') throw error
+    await fillMemory(memory, descriptor, begin, end, true)
+  }
 }
 
 function explain(error: unknown, path: string, byteLength: number): unknown {

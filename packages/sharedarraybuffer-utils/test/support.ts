@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { addon, addonFailure } from '../src/addon.ts'
 import { SharedMemoryError, type SharedMemoryErrorCode } from '../src/errors.ts'
 
@@ -16,10 +16,12 @@ export function describeWithAddon(name: string, suite: () => void): void {
   else describe.skip(name, () => test(`needs the native addon: ${addonFailure}`, () => {}))
 }
 
-/** A folder on disk that goes when the test file has ended. */
+/** A folder on disk that goes with the test that asked for it, or with the file where none runs. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'onecopy-memory-'))
-  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+  const remove = (): void => rmSync(folder, { recursive: true, force: true })
+  if (expect.getState().currentTestName === undefined) afterAll(remove)
+  else onTestFinished(remove)
   return folder
 }
 

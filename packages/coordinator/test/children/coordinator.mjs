@@ -7,6 +7,7 @@ let coordinator
 const verbs = {
   start: async (options) => {
     coordinator = await startCoordinator(options)
+    coordinator.notifyReady()
     process.once('SIGTERM', () => coordinator.close('SIGTERM').then(() => process.disconnect()))
     return coordinator.socket
   },

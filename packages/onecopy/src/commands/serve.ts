@@ -47,13 +47,12 @@ export async function serve(served: readonly ServedCheckpoint[], options: ServeO
 }
 
 function coordinatorOptions({ socket, budget, allowUid, group, whenWritten }: ServeOptions): CoordinatorOptions {
-  const own = process.geteuid?.()
   return {
     whenWritten,
     ...(socket !== undefined && { socket }),
     ...(budget !== undefined && { budgetBytes: budget }),
     ...(group !== undefined && { socketGroup: group }),
-    ...(allowUid !== undefined && { allowedUids: own === undefined ? allowUid : [own, ...allowUid] }),
+    ...(allowUid !== undefined && { allowedUids: allowUid }),
   }
 }
 
@@ -73,6 +72,7 @@ async function publishAll(
     const status = await coordinator.status()
     process.stdout.write(`${publishedLine(each, version, status, milliseconds, nameWidth)}\n`)
   }
+  coordinator.notifyReady()
   const lines = whereLines(coordinator.socket, served[0]!.name, styleOf(process.stdout))
   process.stdout.write(`${lines.join('\n')}\n`)
 }
