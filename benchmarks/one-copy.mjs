@@ -12,7 +12,8 @@ const main = fileURLToPath(import.meta.resolve('onecopy').replace('index.js', 'm
 const run = (command, ...args) =>
   execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
 
-const result = JSON.parse(run(process.execPath, main, 'demo', '--json', ...options))
+// The label is a temporary folder's name.
+const { label: _, ...result } = JSON.parse(run(process.execPath, main, 'demo', '--json', ...options))
 const record = {
   benchmark: 'one-copy',
   command: ['onecopy', 'demo', '--json', ...options].join(' '),
