@@ -198,15 +198,15 @@ describe('serializeShardIndex()', () => {
     fc.assert(
       fc.property(map, fc.option(fc.nat()), metadata, (weights, totalSize, members) => {
         const weightMap = new Map(weights)
-        // -0 and lone surrogates come back otherwise or not at all, which is for JSON to answer for.
-        fc.pre(!/\\ud|-0/.test(JSON.stringify(members)))
+        // Lone surrogates do not come back, and -0 comes back as 0, which is for JSON to answer for.
+        fc.pre(!/\\ud/.test(JSON.stringify(members)))
         const index = parseShardIndex(
           serializeShardIndex({ weightMap, totalSize, metadata: members === null ? null : new Map(members) }),
         )
         expect(new Map([...index.weightMap].sort())).toEqual(new Map([...weightMap].sort()))
         if (totalSize !== null) expect(index.totalSize).toBe(totalSize)
         for (const [key, value] of new Map(members ?? [])) {
-          if (key !== 'total_size') expect(index.metadata!.get(key)).toEqual(value)
+          if (key !== 'total_size') expect(index.metadata!.get(key)).toEqual(JSON.parse(JSON.stringify(value)))
         }
       }),
     )
