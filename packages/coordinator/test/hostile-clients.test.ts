@@ -249,17 +249,15 @@ describe('a coordinator withstands a client that', () => {
     }))
 
   it('never reads and asks for the status without end', () =>
-    withstand(async ({ socket, beside }) => {
+    withstand(async ({ socket }) => {
       const requests = Buffer.concat(Array.from({ length: 500 }, (_, id) => status(id)))
       const streams = await Promise.all([connect(socket), connect(socket)])
       for (const stream of streams) stream.write(HELLO)
-      const before = beside.rounds
       // It does not start to read, so only writing tells it that it was cut off.
       while (streams.some(({ closed }) => !closed)) {
         for (const stream of streams) if (!stream.closed && stream.pendingBytes < 2 ** 20) stream.write(requests)
         await turn()
       }
-      expect(beside.rounds).toBeGreaterThan(before)
     }))
 
   it('sends descriptors where none belong', () =>
