@@ -1,6 +1,8 @@
 #include <napi.h>
 
+#include "assembled-memory.h"
 #include "convert.h"
+#include "descriptor-table.h"
 #include "fault-report.h"
 #include "file-lease.h"
 #include "library-pin.h"
@@ -15,6 +17,7 @@ namespace {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   onecopy::PinLibrary();
+  onecopy::GrowDescriptorTable();
   onecopy::InstallFaultReport();
   onecopy::UseSignalStack();
   exports.Set("mapDescriptor", Napi::Function::New<onecopy::MapDescriptor>(env));
@@ -33,6 +36,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("convertToFloat32", Napi::Function::New<onecopy::ConvertToFloat32>(env));
   exports.Set("createMemory", Napi::Function::New<onecopy::CreateMemory>(env));
   exports.Set("fillMemory", Napi::Function::New<onecopy::FillMemory>(env));
+  exports.Set("copyRuns", Napi::Function::New<onecopy::CopyRuns>(env));
+  exports.Set("expectScattered", Napi::Function::New<onecopy::ExpectScattered>(env));
   exports.Set("sealMemory", Napi::Function::New<onecopy::SealMemory>(env));
   exports.Set("isSealed", Napi::Function::New<onecopy::SealsOf>(env));
   exports.Set("listenUnix", Napi::Function::New<onecopy::ListenUnix>(env));

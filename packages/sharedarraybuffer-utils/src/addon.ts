@@ -60,6 +60,8 @@ export interface Addon {
   memoryLimits(): MemoryLimits
   createMemory(label: string, byteLength: number): number
   fillMemory(memory: number, source: number, begin: number, end: number, dropBehind: boolean): Promise<void>
+  copyRuns(memory: number, source: number, runs: Float64Array, dropBehind: boolean): Promise<void>
+  expectScattered(descriptor: number): void
   sealMemory(memory: number): number
   isSealed(descriptor: number): boolean
   listenUnix(path: string, mode: number, backlog: number): number

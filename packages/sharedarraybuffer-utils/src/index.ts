@@ -1,4 +1,6 @@
 export { addonFailure } from './addon.ts'
+export type { AssembledSource } from './assembled-memory.ts'
+export { assembleSealed } from './assembled-memory.ts'
 export type { Capabilities } from './capabilities.ts'
 export { capabilities } from './capabilities.ts'
 export type { ConvertibleFormat, SourceBytes } from './convert.ts'

@@ -142,7 +142,8 @@ async function adviseOne(mapping: FileMapping, job: ByteRange, advice: Advice, b
   }
 }
 
-function* splitIntoJobs(ranges: readonly ByteRange[]): Generator<ByteRange, undefined> {
+/** @internal Ranges in pieces of a job's size. */
+export function* splitIntoJobs(ranges: readonly ByteRange[]): Generator<ByteRange, undefined> {
   for (const { begin, end } of ranges) {
     for (let at = begin; at < end; at += JOB_BYTES) yield { begin: at, end: Math.min(at + JOB_BYTES, end) }
   }

@@ -1,11 +1,11 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import { fromNative, requireAddon, systemFailure } from './addon.ts'
 import { SharedMemoryError } from './errors.ts'
-import { type FileMapping, mapDescriptor } from './mapping.ts'
-import { residentBytes } from './residency.ts'
+import { type ByteRange, type FileMapping, mapDescriptor, requireRange } from './mapping.ts'
+import { residentBytes, splitIntoJobs } from './residency.ts'
 
-/** One job on the thread pool: large enough for a disk, small enough for progress and abort. */
-const JOB_BYTES = 32 * 2 ** 20
+/** What O_DIRECT asks of offsets on every usual file system. */
+const DIRECT_ALIGN = 4096
 
 /** Jobs at a time; see JOBS_AT_A_TIME in residency.ts. */
 const JOBS_AT_A_TIME = 3
@@ -14,8 +14,10 @@ const JOBS_AT_A_TIME = 3
 export interface SealOptions {
   readonly onProgress?: (doneBytes: number) => void
   readonly signal?: AbortSignal
+  /** What is copied; the rest reads as zeros, and takes no memory until it is read. @default all */
+  readonly ranges?: readonly ByteRange[]
   /**
-   * How the file is read: `buffered` through the page cache, `direct` past it. @default `direct` where most of the file is
+   * How the file is read: `buffered` through the page cache, `direct` past it. @default `direct` where most of it is
    * not in the page cache and its file system can, which is faster then, else `buffered`
    */
   readonly method?: 'buffered' | 'direct'
@@ -25,8 +27,8 @@ export interface SealOptions {
  * Copies an open file into anonymous memory, byte for byte, seals it so that nobody can change, grow or cut it any more,
  * and maps it. The file's own pages are dropped from RAM behind the copy, unless others have them mapped.
  * @param path how messages name the file
- * @throws SharedMemoryError SEAL_FAILED (no memory, a read error), FILE_CHANGED when the file is shorter than `byteLength`;
- * nothing stays behind
+ * @throws SharedMemoryError SEAL_FAILED (no memory, a read error), FILE_CHANGED when the file is shorter than `byteLength`,
+ * RANGE_OUT_OF_BOUNDS; nothing stays behind
  */
 export async function sealFile(
   descriptor: number,
@@ -35,7 +37,7 @@ export async function sealFile(
   options: SealOptions = {},
 ): Promise<FileMapping> {
   const memory = createMemory(path, byteLength)
-  const method = options.method ?? (mostlyCached(descriptor, path) ? 'buffered' : 'direct')
+  const method = options.method ?? (mostlyCached(descriptor, path, options.ranges) ? 'buffered' : 'direct')
   const direct = method === 'direct' ? openDirect(descriptor) : null
   try {
     await fill(memory, { descriptor, direct, path, byteLength }, options)
@@ -64,7 +66,8 @@ export function isSealed(descriptor: number): boolean {
   return requireAddon().isSealed(descriptor)
 }
 
-function createMemory(label: string, byteLength: number): number {
+/** @internal A descriptor of memory that can be sealed; the caller closes it. */
+export function createMemory(label: string, byteLength: number): number {
   try {
     // The kernel takes 249 bytes of a name; it is only seen in /proc/<pid>/maps. A character that is cut becomes U+FFFD.
     return requireAddon().createMemory(`onecopy:${Buffer.from(label).subarray(-200)}`, byteLength)
@@ -73,7 +76,8 @@ function createMemory(label: string, byteLength: number): number {
   }
 }
 
-function mapSealed(memory: number, path: string, byteLength: number): FileMapping {
+/** @internal Seals memory and maps it; the descriptor stays the caller's to close. */
+export function mapSealed(memory: number, path: string, byteLength: number): FileMapping {
   let reader: number
   try {
     reader = requireAddon().sealMemory(memory)
@@ -95,12 +99,17 @@ function openDirect(descriptor: number): number | null {
   }
 }
 
-/** Whether reading past the page cache would read most of the file from the disk again. */
-function mostlyCached(descriptor: number, path: string): boolean {
+/** Whether reading past the page cache would read most of what is copied from the disk again. */
+function mostlyCached(descriptor: number, path: string, ranges?: readonly ByteRange[]): boolean {
   try {
     using mapping = mapDescriptor(descriptor, path)
-    const resident = residentBytes(mapping)
-    return resident === null || resident * 2 >= mapping.byteLength
+    let cached = 0
+    for (const range of ranges ?? [{ begin: 0, end: mapping.byteLength }]) {
+      const resident = residentBytes(mapping, range)
+      if (resident === null) return true
+      cached += resident - (range.end - range.begin) / 2
+    }
+    return cached >= 0
   } catch {
     // No room to map it, say. The copy itself will tell what is wrong.
     return true
@@ -116,25 +125,54 @@ interface Source {
 }
 
 async function fill(memory: number, source: Source, options: SealOptions): Promise<void> {
-  const { signal, onProgress } = options
   const { path, byteLength } = source
-  let next = 0
+  const ranges = options.ranges ?? [{ begin: 0, end: byteLength }]
+  for (const range of ranges) requireRange(range, path, byteLength)
+  await runCopies(splitIntoJobs(joined(ranges)), options, async ({ begin, end }) => {
+    // O_DIRECT reads whole blocks, and the rest of a block comes along either way.
+    await copyRange(memory, source, begin - (begin % DIRECT_ALIGN), end).catch((error) => {
+      throw explainCopy(error, path, byteLength)
+    })
+    return end - begin
+  })
+}
+
+/** Ranges in order of the file, those that touch as one: no block is read twice, or left in the page cache between two. */
+function joined(ranges: readonly ByteRange[]): ByteRange[] {
+  const result: { begin: number; end: number }[] = []
+  for (const { begin, end } of ranges.toSorted((a, b) => a.begin - b.begin)) {
+    const last = result.at(-1)
+    if (last !== undefined && begin <= last.end) last.end = Math.max(last.end, end)
+    else result.push({ begin, end })
+  }
+  return result
+}
+
+/**
+ * @internal Runs jobs that copy into memory, several at a time; the first failure ends them all, after those that run.
+ * @param copy resolves with the bytes it copied
+ */
+export async function runCopies<Job>(
+  jobs: Iterable<Job>,
+  { signal, onProgress }: Pick<SealOptions, 'signal' | 'onProgress'>,
+  copy: (job: Job) => Promise<number>,
+): Promise<void> {
+  const waiting = jobs[Symbol.iterator]()
   let doneBytes = 0
   let failed = false
   const work = async (): Promise<void> => {
-    while (next < byteLength && !failed) {
-      const begin = next
-      const end = Math.min(begin + JOB_BYTES, byteLength)
-      next = end
+    while (!failed) {
       try {
+        const job = waiting.next()
+        if (job.done) return
         signal?.throwIfAborted()
-        await copyRange(memory, source, begin, end)
+        const copied = await copy(job.value)
+        doneBytes += copied // not in one line: others add to it meanwhile
+        onProgress?.(doneBytes)
       } catch (error) {
         failed = true
-        throw explain(error, path, byteLength)
+        throw error
       }
-      doneBytes += end - begin
-      onProgress?.(doneBytes)
     }
   }
   const results = await Promise.allSettled(Array.from({ length: JOBS_AT_A_TIME }, work))
@@ -153,7 +191,8 @@ async function copyRange(memory: number, { descriptor, direct }: Source, begin: 
   }
 }
 
-function explain(error: unknown, path: string, byteLength: number): unknown {
+/** @internal A failed copy of a file that had `byteLength` bytes, as a SharedMemoryError. */
+export function explainCopy(error: unknown, path: string, byteLength: number): unknown {
   const failure = systemFailure(error)
   if (failure === null) return error
   if (failure.actualBytes !== undefined) {

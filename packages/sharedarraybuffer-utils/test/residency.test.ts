@@ -68,6 +68,22 @@ describeWithAddon('residency', () => {
     expect(residentBytes(mapping)).toBe(byteLength)
   })
 
+  test.for([...METHODS, 'lock'] as const)(
+    '%s brings in the pages of its ranges and nothing around them',
+    async (method, context) => {
+      const mapping = await cold(context)
+      const ranges = [
+        { begin: 30 * MIB + 5, end: 30 * MIB + 6 },
+        { begin: 40 * MIB, end: 41 * MIB },
+        { begin: 10 * MIB - 1, end: 10 * MIB + 1 },
+      ]
+      if (method === 'lock') await lock(mapping, ranges)
+      else await populate(mapping, ranges, { method })
+      expect(residentBytes(mapping)).toBe(MIB + 3 * PAGE)
+      if (method === 'lock') await unlock(mapping, ranges)
+    },
+  )
+
   test('residentBytes() says RANGE_OUT_OF_BOUNDS and MAPPING_CLOSED', async () => {
     const mapping = mapFile(path)
     for (const [begin, end] of [

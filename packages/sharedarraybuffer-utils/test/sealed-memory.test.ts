@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   constants,
@@ -86,6 +87,70 @@ describeWithAddon('sealFile()', () => {
     },
   )
 
+  test.each(['buffered', 'direct', undefined] as const)(
+    'with ranges copies these, and no more than their blocks, read %s',
+    async (method) => {
+      const byteLength = 40 * MIB + 4711
+      const path = join(folder, `ranges-${method}`)
+      const file = randomBytes(byteLength)
+      writeFileSync(path, file)
+      const given = [
+        [39 * MIB + 5, byteLength],
+        [4097, 4099],
+        [20_000, 20_000],
+        [1, 2],
+        [4099, 9001], // touches the one before
+        [MIB + 4095, 35 * MIB + 1], // more than one job
+        [MIB + 5000, MIB + 6000], // inside the one before
+      ] as const
+      const ranges = given.map(([begin, end]) => ({ begin, end }))
+      const progress: number[] = []
+      const onProgress = (doneBytes: number): unknown => progress.push(doneBytes)
+      using mapping = await seal(path, byteLength, { ...(method && { method }), ranges, onProgress })
+      expect(mapping).toMatchObject({ backing: 'sealed', byteLength, path })
+      const { blocks } = fstatSync(mapping.descriptor)
+      const bytes = bytesOf(mapping)
+      for (const { begin, end } of ranges)
+        expect(bytes.subarray(begin, end).equals(file.subarray(begin, end))).toBe(true)
+      const wanted = 34 * MIB - 4094 + MIB + 4706 + 4904 + 1
+      expect(progress.at(-1)).toBe(wanted)
+      expect(progress).toEqual([...progress].sort((a, b) => a - b))
+      expect(blocks * 512).toBeLessThanOrEqual(wanted + 8 * 4096)
+      expect(bytes.subarray(12_288, MIB).every((byte) => byte === 0)).toBe(true)
+    },
+  )
+
+  test('with no ranges, or empty ones, takes no memory', async () => {
+    const path = writePattern(folder, 'no-ranges', 100_000)
+    for (const ranges of [[], [{ begin: 5000, end: 5000 }]]) {
+      using mapping = await seal(path, 100_000, { ranges })
+      expect(fstatSync(mapping.descriptor)).toMatchObject({ size: 100_000, blocks: 0 })
+    }
+  })
+
+  test('refuses a range that is not in the file, and nothing stays behind', async () => {
+    const path = writePattern(folder, 'outside', 1000)
+    for (const [begin, end] of [
+      [0, 1001],
+      [-1, 5],
+      [7, 6],
+      [0.5, 1],
+      [0, Number.NaN],
+    ] as const) {
+      await failure(
+        () =>
+          seal(path, 1000, {
+            ranges: [
+              { begin: 0, end: 10 },
+              { begin, end },
+            ],
+          }),
+        'RANGE_OUT_OF_BOUNDS',
+      )
+    }
+    expect(memories(path)).toEqual({ descriptors: 0, maps: 0 })
+  })
+
   test('takes the length that it is given, also when the file is longer', async () => {
     const path = writePattern(folder, 'longer', 10_000)
     using mapping = await seal(path, 5000, { method: 'direct' })
@@ -161,12 +226,16 @@ describeWithAddon('sealFile()', () => {
     expect(memories(path)).toEqual({ descriptors: 0, maps: 0 })
   })
 
-  test('what onProgress throws comes back, and nothing stays behind', async () => {
+  test('what onProgress throws comes back, ends the copy, and nothing stays behind', async () => {
     const path = writePattern(folder, 'progress', 1000)
+    ftruncateOf(path, 320 * MIB)
+    let calls = 0
     const onProgress = (): void => {
+      calls++
       throw new RangeError('mine')
     }
-    await expect(seal(path, 1000, { onProgress })).rejects.toThrow(new RangeError('mine'))
+    await expect(seal(path, 320 * MIB, { onProgress })).rejects.toThrow(new RangeError('mine'))
+    expect(calls).toBeLessThanOrEqual(3) // one for each job that was running
     expect(memories(path)).toEqual({ descriptors: 0, maps: 0 })
   })
 
