@@ -1,0 +1,125 @@
+import { type TensorIndex, tensorIndex } from '@onecopy/safetensors'
+import { type Assignment, assignRules, type ReadyRule, readyRules } from './assign-rules.ts'
+import { DEFAULT_COMPANIONS } from './companions.ts'
+import { dealExperts } from './experts.ts'
+import { checkHoldings } from './holdings.ts'
+import { layoutOf } from './layout.ts'
+import { Mesh, meshSize, plannedHosts } from './mesh.ts'
+import { cutTensors } from './pieces.ts'
+import { pinnedWorkers } from './pins.ts'
+import { type PlaceableTensor, TensorPlacer } from './place-tensors.ts'
+import { Plan } from './plan.ts'
+import type { PlacedTensor } from './plan-data.ts'
+import type { Policy } from './policy.ts'
+import { readPolicy } from './read-policy.ts'
+import { readTopology } from './read-topology.ts'
+import { reasonOf } from './reasons.ts'
+import { type Choice, freshChoice, type Placeable, stickyChoice } from './sticky.ts'
+import { checkTied } from './tied.ts'
+import type { Topology } from './topology.ts'
+import { collectUnits } from './units.ts'
+
+/**
+ * Decides which worker gets which tensors and slices of a checkpoint. Pure: the same input gives the same plan, on every
+ * machine, and nothing is read or asked.
+ *
+ * @param source the index of a checkpoint, or whatever has one, such as an open checkpoint
+ * @returns a plan that is checked, memory limits included
+ * @throws PlacementError POLICY_INVALID, TOPOLOGY_INVALID, HOST_UNKNOWN and RULES_CONTRADICT for input that makes no sense;
+ * MESH_MISMATCH when there are not as many workers as the mesh has places; WORKER_UNKNOWN for a pin;
+ * TENSOR_UNCOVERED and STAGE_MISSING when rules leave something open; DIMENSION_NOT_DIVISIBLE and COMPANION_UNFIT when
+ * tensors cannot be cut so; MEMORY_EXCEEDED when it does not fit
+ */
+export function planPlacement(
+  source: TensorIndex | { readonly index: TensorIndex },
+  topology: Topology,
+  policy: Policy,
+): Plan {
+  const given = 'index' in source ? source.index : source
+  const index = tensorIndex(given.shards, given.tensors)
+  const { tensors, shards } = index
+  const checkedPolicy = readPolicy(policy)
+  const checkedTopology = readTopology(topology)
+  checkHoldings(checkedTopology, tensors)
+  const { companions = DEFAULT_COMPANIONS, objective = 'balanced', tied = [] } = checkedPolicy
+  const size = meshSize(checkedPolicy.mesh)
+  const mesh = new Mesh(size, checkedTopology)
+  const rules = readyRules(checkedPolicy.rules)
+
+  const assignments = assignRules(tensors, rules, companions)
+  const roots = rootsOf(assignments)
+  const pinned = pinnedWorkers(assignments, roots, rules, checkedTopology)
+  const cuttings = cutTensors(tensors, assignments, dealExperts(tensors, assignments, size.ep), size)
+  checkTied(tensors, assignments, cuttings, rules, tied, size)
+  const { units, needs } = collectUnits(tensors, assignments, roots, rules, checkedPolicy, size.pp)
+
+  const placeable: Placeable = {
+    tensors: tensors.map((tensor, place) => {
+      return { tensor, cutting: cuttings[place]!, needs: needs[place]!, pinned: pinned[place]! }
+    }),
+    units,
+    topology: checkedTopology,
+    stages: checkedPolicy.stages,
+  }
+  const choice = objective === 'sticky' ? stickyChoice(placeable, mesh) : freshChoice(objective, placeable, mesh)
+  return Plan.of({
+    layout: layoutOf(index),
+    mesh: size,
+    objective,
+    hosts: plannedHosts(checkedTopology),
+    workers: choice.mesh.workers,
+    shards,
+    ...placeInOrder(placeable.tensors, assignments, roots, choice),
+  })
+}
+
+/** For each tensor the one that it follows in the end. */
+function rootsOf(assignments: readonly Assignment[]): readonly number[] {
+  return assignments.map((_, place) => {
+    let root = place
+    for (let at = assignments[root]!; at.rule === null; at = assignments[root]!) root = at.owner
+    return root
+  })
+}
+
+/** The tensors in plan order, and why they are where they are, in the order of first mention. */
+function placeInOrder(
+  tensors: readonly PlaceableTensor[],
+  assignments: readonly Assignment[],
+  roots: readonly number[],
+  choice: Choice,
+): { readonly tensors: readonly PlacedTensor[]; readonly reasons: readonly string[] } {
+  const placer = new TensorPlacer(choice.mesh)
+  const by = choice.mesh.size.pp === 1 ? null : choice.by
+  const entries = tensors.map((tensor, place) => {
+    const stages = placer.stages(tensor, choice.stageOf)
+    const root = assignments[roots[place]!] as Extract<Assignment, { rule: ReadyRule }>
+    return { tensor, place, stages, root, order: [stages[0]!, ...orderInStage(tensor, root), place] }
+  })
+  entries.sort((a, b) => {
+    const at = a.order.findIndex((value, nth) => value !== b.order[nth])
+    return at === -1 ? 0 : a.order[at]! - b.order[at]!
+  })
+  const reasons = new Map<string, number>()
+  const placed = entries.map(({ tensor, place, stages, root }): PlacedTensor => {
+    const { cutting, needs } = tensor
+    const text = reasonOf({ assignment: assignments[place]!, root, cutting, needs }, by)
+    const reason = reasons.get(text) ?? reasons.size
+    reasons.set(text, reason)
+    const { parts, ...rest } = placer.place(tensor, stages)
+    return { ...rest, reason, parts }
+  })
+  return { tensors: placed, reasons: [...reasons.keys()] }
+}
+
+/** What is fixed to the first stage comes before the layers, everything else without a layer behind them. */
+function orderInStage(
+  { needs }: PlaceableTensor,
+  { rule, captures }: Extract<Assignment, { rule: ReadyRule }>,
+): readonly [group: number, unit: number, layer: number] {
+  const first = [rule.rule.stage ?? []].flat().includes('first')
+  const layer = captures.layer ?? -1
+  const unit = needs.units[0] ?? -1
+  if (first) return [0, 0, 0]
+  return unit === -1 && layer === -1 ? [2, 0, 0] : [1, unit, layer]
+}
