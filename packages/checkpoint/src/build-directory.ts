@@ -1,4 +1,4 @@
-import { DTYPE_NAMES, type Dtype, type Header } from '@onecopy/safetensors'
+import { type FlatHeader, flattenHeader, type Header } from '@onecopy/safetensors'
 import { hashName, LAYOUT } from './directory-layout.ts'
 import { CheckpointError } from './errors.ts'
 
@@ -8,88 +8,91 @@ export interface DirectorySource {
   readonly path: string
   readonly byteLength: number // of the shard file
   readonly dataOffset: number // first byte behind the header
-  readonly header: Header
+  readonly header: Header | FlatHeader
   readonly inode?: bigint
   readonly modifiedNs?: bigint // since the epoch
 }
 
+type FlatSource = DirectorySource & { readonly header: FlatHeader }
+
 const { header: HEADER, record: RECORD, shard: SHARD } = LAYOUT
 const MAX_NAMES_BYTES = 2 ** 32 - 1 // names are found by u32 offsets
 
-const dtypeCodes = new Map<Dtype, number>(DTYPE_NAMES.map((dtype, code) => [dtype, code]))
-
 /**
  * Lays out the directory of a checkpoint in shared memory, once, for every thread and process that will read it.
- * @throws CheckpointError CHECKPOINT_TOO_LARGE when the names of all tensors exceed 4 GiB
+ * @throws CheckpointError CHECKPOINT_TOO_LARGE when the names of all tensors exceed 4 GiB, TENSOR_IN_TWO_SHARDS for a name
+ * that comes twice
  */
 export function buildDirectory(shards: readonly DirectorySource[]): SharedArrayBuffer {
-  const plan = measure(shards)
-  const bytes = Buffer.alloc(plan.totalLength)
-  const table = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const u32 = (at: number, value: number): void => table.setUint32(at, value, true)
+  const sources = shards.map((shard): FlatSource => {
+    const { header } = shard
+    return { ...shard, header: 'nameEnds' in header ? header : flattenHeader(header) }
+  })
+  const plan = measure(sources)
+  const buffer = new SharedArrayBuffer(plan.totalLength)
+  const bytes = Buffer.from(buffer)
+  const words = new Uint32Array(buffer)
   const u64 = (at: number, value: number): void => {
-    u32(at, value >>> 0)
-    u32(at + 4, Math.floor(value / 2 ** 32))
+    words[at / 4] = value >>> 0
+    words[at / 4 + 1] = Math.floor(value / 2 ** 32)
   }
   let nextName = 0
-  const putName = (name: string): [offset: number, length: number] => {
-    const offset = nextName
-    const length = bytes.write(name, plan.namesOffset + offset, 'utf8')
+  const putName = (at: number, name: string): void => {
+    const length = bytes.write(name, plan.namesOffset + nextName, 'utf8')
+    words[at / 4] = nextName
+    words[at / 4 + 1] = length
     nextName += length
-    return [offset, length]
   }
 
   let record = 0
   let dimension = 0
   let tensorBytes = 0
-  for (const [shard, source] of shards.entries()) {
-    const { name, path, byteLength, dataOffset, header, inode = 0n, modifiedNs = 0n } = source
+  for (const [
+    shard,
+    { name, path, byteLength, dataOffset, header, inode = 0n, modifiedNs = 0n },
+  ] of sources.entries()) {
     const row = plan.shardsOffset + shard * SHARD.byteLength
-    const [nameOffset, nameLength] = putName(name)
-    const [pathOffset, pathLength] = putName(path)
     u64(row + SHARD.fileLength, byteLength)
     u64(row + SHARD.dataOffset, dataOffset)
-    u32(row + SHARD.nameOffset, nameOffset)
-    u32(row + SHARD.nameLength, nameLength)
-    u32(row + SHARD.pathOffset, pathOffset)
-    u32(row + SHARD.pathLength, pathLength)
-    u32(row + SHARD.firstRecord, record)
-    u32(row + SHARD.recordCount, header.tensors.size)
-    table.setBigUint64(row + SHARD.inode, inode, true)
-    table.setBigUint64(row + SHARD.modifiedNs, modifiedNs, true)
-    for (const [tensor, { dtype, shape, dataOffsets }] of header.tensors) {
-      const at = plan.recordsOffset + record * RECORD.byteLength
-      const [begin, end] = dataOffsets
-      const [offset, length] = putName(tensor)
-      const nameHash = hashName(bytes, plan.namesOffset + offset, plan.namesOffset + offset + length)
-      u64(at + RECORD.begin, dataOffset + begin)
-      u64(at + RECORD.length, end - begin)
-      u32(at + RECORD.nameOffset, offset)
-      u32(at + RECORD.nameLength, length)
-      u32(at + RECORD.nameHash, nameHash)
-      u32(at + RECORD.shard, shard)
-      u32(at + RECORD.shapeOffset, dimension)
-      u32(at + RECORD.rank, shape.length)
-      u32(at + RECORD.dtype, dtypeCodes.get(dtype)!)
-      for (const size of shape) {
-        table.setFloat64(plan.shapesOffset + dimension * LAYOUT.dimension.byteLength, size, true)
-        dimension++
-      }
-      const mask = plan.slotCount - 1
-      let slot = nameHash & mask
-      while (table.getUint32(plan.slotsOffset + slot * LAYOUT.slot.byteLength, true) !== 0) slot = (slot + 1) & mask
-      record++
-      u32(plan.slotsOffset + slot * LAYOUT.slot.byteLength, record)
-      tensorBytes += end - begin
+    putName(row + SHARD.nameOffset, name)
+    putName(row + SHARD.pathOffset, path)
+    words[(row + SHARD.firstRecord) / 4] = record
+    words[(row + SHARD.recordCount) / 4] = header.count
+    bytes.writeBigUInt64LE(inode, row + SHARD.inode)
+    bytes.writeBigUInt64LE(modifiedNs, row + SHARD.modifiedNs)
+    bytes.set(header.names, plan.namesOffset + nextName)
+    new Float64Array(buffer, plan.shapesOffset + dimension * LAYOUT.dimension.byteLength).set(header.shapes)
+    for (let tensor = 0; tensor < header.count; tensor++, record++) {
+      const at = (plan.recordsOffset + record * RECORD.byteLength) / 4
+      const begin = dataOffset + header.begins[tensor]!
+      const length = header.ends[tensor]! - header.begins[tensor]!
+      const nameBegin = tensor === 0 ? 0 : header.nameEnds[tensor - 1]!
+      const nameLength = header.nameEnds[tensor]! - nameBegin
+      const shapeBegin = tensor === 0 ? 0 : header.shapeEnds[tensor - 1]!
+      words[at + RECORD.begin / 4] = begin >>> 0
+      words[at + RECORD.begin / 4 + 1] = Math.floor(begin / 2 ** 32)
+      words[at + RECORD.length / 4] = length >>> 0
+      words[at + RECORD.length / 4 + 1] = Math.floor(length / 2 ** 32)
+      words[at + RECORD.nameOffset / 4] = nextName + nameBegin
+      words[at + RECORD.nameLength / 4] = nameLength
+      words[at + RECORD.nameHash / 4] = hashName(header.names, nameBegin, nameBegin + nameLength)
+      words[at + RECORD.shard / 4] = shard
+      words[at + RECORD.shapeOffset / 4] = dimension + shapeBegin
+      words[at + RECORD.rank / 4] = header.shapeEnds[tensor]! - shapeBegin
+      words[at + RECORD.dtype / 4] = header.dtypes[tensor]!
+      tensorBytes += length
     }
+    nextName += header.names.byteLength
+    dimension += header.shapes.length
   }
+  fillSlots(words, bytes, plan)
   bytes.write(plan.metadata, plan.metadataOffset, 'utf8')
 
-  table.setBigUint64(HEADER.magic, LAYOUT.magic, true)
-  u32(HEADER.version, LAYOUT.version)
-  u32(HEADER.tensorCount, record)
-  u32(HEADER.shardCount, shards.length)
-  u32(HEADER.slotCount, plan.slotCount)
+  bytes.writeBigUInt64LE(LAYOUT.magic, HEADER.magic)
+  words[HEADER.version / 4] = LAYOUT.version
+  words[HEADER.tensorCount / 4] = record
+  words[HEADER.shardCount / 4] = sources.length
+  words[HEADER.slotCount / 4] = plan.slotCount
   u64(HEADER.recordsOffset, plan.recordsOffset)
   u64(HEADER.shapesOffset, plan.shapesOffset)
   u64(HEADER.slotsOffset, plan.slotsOffset)
@@ -100,24 +103,45 @@ export function buildDirectory(shards: readonly DirectorySource[]): SharedArrayB
   u64(HEADER.metadataLength, plan.metadataLength)
   u64(HEADER.totalLength, plan.totalLength)
   u64(HEADER.tensorBytes, tensorBytes)
+  return buffer
+}
 
-  const shared = new SharedArrayBuffer(plan.totalLength)
-  new Uint8Array(shared).set(bytes)
-  return shared
+type Plan = ReturnType<typeof measure>
+
+/** Enters every record under its name's hash. */
+function fillSlots(words: Uint32Array, bytes: Buffer, plan: Plan): void {
+  const { recordsOffset, slotsOffset, namesOffset, slotCount, tensors } = plan
+  const slots = words.subarray(slotsOffset / 4, slotsOffset / 4 + slotCount)
+  const records = words.subarray(recordsOffset / 4)
+  const stride = RECORD.byteLength / 4
+  const textAt = (record: number): [begin: number, end: number] => {
+    const begin = namesOffset + records[record * stride + RECORD.nameOffset / 4]!
+    return [begin, begin + records[record * stride + RECORD.nameLength / 4]!]
+  }
+  for (let record = 0; record < tensors; record++) {
+    const hash = records[record * stride + RECORD.nameHash / 4]!
+    let slot = hash & (slotCount - 1)
+    for (; slots[slot] !== 0; slot = (slot + 1) & (slotCount - 1)) {
+      const other = slots[slot]! - 1
+      if (records[other * stride + RECORD.nameHash / 4] !== hash) continue
+      const [begin, end] = textAt(record)
+      if (bytes.compare(bytes, ...textAt(other), begin, end) !== 0) continue
+      const tensor = bytes.toString('utf8', begin, end)
+      throw new CheckpointError('TENSOR_IN_TWO_SHARDS', `Tensor ${JSON.stringify(tensor)} comes twice`, { tensor })
+    }
+    slots[slot] = record + 1
+  }
 }
 
 /** Where each section begins, from the counts alone. */
-function measure(shards: readonly DirectorySource[]) {
+function measure(shards: readonly FlatSource[]) {
   let tensors = 0
   let dimensions = 0
   let names = 0
   for (const { name, path, header } of shards) {
-    names += Buffer.byteLength(name) + Buffer.byteLength(path)
-    tensors += header.tensors.size
-    for (const [tensor, { shape }] of header.tensors) {
-      names += Buffer.byteLength(tensor)
-      dimensions += shape.length
-    }
+    names += Buffer.byteLength(name) + Buffer.byteLength(path) + header.names.byteLength
+    tensors += header.count
+    dimensions += header.shapes.length
   }
   if (names > MAX_NAMES_BYTES) {
     const message = `Checkpoint has ${names} bytes of tensor names; a directory holds at most ${MAX_NAMES_BYTES}`
@@ -135,5 +159,5 @@ function measure(shards: readonly DirectorySource[]) {
   const metadataLength = Buffer.byteLength(metadata)
   const totalLength = align(metadataOffset + metadataLength)
   const sections = { recordsOffset, shapesOffset, slotsOffset, shardsOffset, namesOffset, metadataOffset }
-  return { ...sections, metadata, metadataLength, slotCount, totalLength }
+  return { ...sections, metadata, metadataLength, slotCount, totalLength, tensors }
 }

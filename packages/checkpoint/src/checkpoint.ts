@@ -1,17 +1,25 @@
 import { EventEmitter } from 'node:events'
-import { quoteName } from '@onecopy/safetensors'
-import { type ByteRange, FileMapping } from '@onecopy/sharedarraybuffer-utils'
+import { quoteName, type Selection, type TensorIndex } from '@onecopy/safetensors'
+import { adoptFileMapping, FileMapping } from '@onecopy/sharedarraybuffer-utils'
+import { type Arena, readArena } from './arena.ts'
+import { type ArenaHold, ArenaSet, type GatherOptions } from './arena-set.ts'
 import { Directory, type ShardInfo } from './directory.ts'
 import { CheckpointError } from './errors.ts'
+import { gatherFromMemory } from './gather-parts.ts'
+import { narrow } from './narrow.ts'
 import { nearestNames } from './nearest-names.ts'
 import {
   evictShards,
   lockShards,
+  type PlacedRange,
   type PrefetchOptions,
   populateShards,
+  type ReadStep,
   type Residency,
+  readSteps,
   residencyOf,
 } from './residency.ts'
+import { type SelectedParts, selectParts } from './select-parts.ts'
 import { adoptMemory, type Backing, type ShardMemory, type ShardMemoryShare } from './shard-memory.ts'
 import { type TensorBytes, TensorView } from './tensor-view.ts'
 
@@ -21,6 +29,7 @@ export interface CheckpointShare {
   readonly version: number | null
   readonly directory: SharedArrayBuffer
   readonly shards: readonly ShardMemoryShare[]
+  readonly order: Uint32Array | null
 }
 
 /** A newer version of an attached checkpoint, see `Checkpoint.followLatest`. */
@@ -31,11 +40,13 @@ export interface NewVersion {
 
 /** Who handed a checkpoint out, and what it wants to hear of it: a client of a coordinator. */
 export interface CheckpointOrigin {
-  readonly version: number
+  readonly version: number | null
   /** Called once, when the checkpoint is closed. */
   release(): void
   /** The newest version, or the given one when it is the newest. */
   latest(current: Checkpoint): Promise<Checkpoint>
+  /** A selected part with a lease of its own, whose arenas all processes share; null when that cannot be had now. */
+  select?(selection: Selection): Promise<Checkpoint | null>
 }
 
 /**
@@ -52,6 +63,9 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   readonly #directory: Directory
   readonly #memory: readonly ShardMemory[]
   readonly #origin: CheckpointOrigin | null
+  /** Records in the order of the selection that this checkpoint was narrowed to; null when it is whole. */
+  readonly #order: Uint32Array | null
+  readonly #arenas: ArenaSet
   readonly #bytes: readonly TensorBytes[]
   readonly #views = new Map<string, TensorView>()
   #closed = false
@@ -62,10 +76,13 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
     directory: Directory,
     memory: readonly ShardMemory[],
     origin: CheckpointOrigin | null = null,
+    order: Uint32Array | null = null,
   ) {
     super()
     this.label = label
     this.#origin = origin
+    this.#order = order
+    this.#arenas = new ArenaSet((parts, options) => gatherFromMemory(label, memory, parts, options))
     this.backing = memory[0]?.backing ?? 'file'
     this.#directory = directory
     this.#memory = memory
@@ -101,6 +118,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
       directory,
       memory,
       share.version === null ? null : leasedElsewhere(share.version),
+      share.order,
     )
   }
 
@@ -118,6 +136,16 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
     table.assertDescribes(shards.map(({ byteLength }) => byteLength))
     for (const [shard, mapping] of shards.entries()) mapping.describe(table.partTable(shard))
     return new Checkpoint(label, table, shards, origin)
+  }
+
+  /** Where every tensor is: what a placement is planned from. */
+  get index(): TensorIndex {
+    return this.#directory.index
+  }
+
+  /** Identifies the headers, whatever the values and wherever the files are: sha256 of `layoutText(index)`, in hex. */
+  get layout(): string {
+    return this.#directory.layout
   }
 
   /** The version that a coordinator gave it, or null when it was opened here. */
@@ -193,13 +221,128 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   }
 
   /**
-   * Brings tensors into RAM and resolves when they are there; reads in file order, without blocking the event loop.
+   * This checkpoint restricted to a selection: the same names, with the shapes of the selected parts. Parts that are one run
+   * of bytes are read where they lie; all others are gathered into an arena, once for everybody who selects them from this
+   * checkpoint, and nothing else is read. Each closes by itself.
+   * @throws SafetensorsError SAFETENSORS_INVALID_SELECTION, SAFETENSORS_INVALID_SLICE, SAFETENSORS_MISALIGNED_SLICE
+   * @throws CheckpointError SELECTION_OTHER_CHECKPOINT, CHECKPOINT_CLOSED; SharedMemoryError SEAL_FAILED, FILE_CHANGED
+   */
+  async select(selection: Selection, options: GatherOptions = {}): Promise<Checkpoint> {
+    const parts = this.#partsOf(selection)
+    const leased = await this.#origin?.select?.(selection)
+    if (leased != null) return leased
+    const { arenas, release } = await this.#arenas.hold(parts.gathered, options)
+    try {
+      const news = (version: NewVersion): void => void selected.emit('version', version)
+      const origin: CheckpointOrigin = {
+        version: this.version,
+        release: () => {
+          this.off('version', news)
+          release()
+        },
+        latest: (current) => this.#latestSelected(current, selection, options),
+      }
+      const selected = this.#narrow(parts, arenas, (arena) => adoptMemory(arena.memory.share()), origin)
+      if (this.#origin !== null) {
+        this.setMaxListeners(0) // one for each part, however many there are
+        this.on('version', news)
+      }
+      return selected
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+
+  /**
+   * As `select` for each of several selections, such as those of all workers of a plan on this host, with one pass over the
+   * bytes that are gathered. All or none.
+   */
+  async selectAll(selections: readonly Selection[], options: GatherOptions = {}): Promise<Checkpoint[]> {
+    const gathered = this.#origin?.select ? [] : selections.flatMap((selection) => this.#partsOf(selection).gathered)
+    const together = await this.#arenas.hold(gathered, options)
+    try {
+      const results = await Promise.allSettled(selections.map((selection) => this.select(selection, options)))
+      const failed = results.find((result) => result.status === 'rejected')
+      const selected = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+      if (failed === undefined) return selected
+      for (const checkpoint of selected) checkpoint.close()
+      throw failed.reason
+    } finally {
+      together.release()
+    }
+  }
+
+  /**
+   * The arenas that a selection needs, for handing them to another process, which passes them to `selectWith`.
+   * @throws as `select` does
+   */
+  async holdArenas(selection: Selection, options: GatherOptions = {}): Promise<ArenaHold> {
+    return this.#arenas.hold(this.#partsOf(selection).gathered, options)
+  }
+
+  /**
+   * Takes in arenas that another process gathered from this checkpoint, and holds them.
+   * @throws SafetensorsError when a mapping is no arena
+   */
+  adoptArenas(mappings: readonly FileMapping[]): ArenaHold {
+    this.#assertOpen()
+    return this.#arenas.adopt(mappings.map(readArena))
+  }
+
+  /**
+   * As `select`, with arenas that another process gathered. The arenas stay the caller's.
+   * @throws CheckpointError PART_MISSING when they lack a part
+   */
+  selectWith(selection: Selection, arenas: readonly FileMapping[], origin: CheckpointOrigin): Checkpoint {
+    const take = ({ memory }: Arena): ShardMemory => adoptFileMapping((memory as FileMapping).share())
+    return this.#narrow(this.#partsOf(selection), arenas.map(readArena), take, origin)
+  }
+
+  /** Bytes of memory of the arenas that are held; they come beside the checkpoint's own. */
+  get arenaBytes(): number {
+    return this.#arenas.byteLength
+  }
+
+  #partsOf(selection: Selection): SelectedParts {
+    this.#assertOpen()
+    return selectParts(this.#directory, selection, this.label, this.backing !== 'heap')
+  }
+
+  #narrow(
+    parts: SelectedParts,
+    arenas: readonly Arena[],
+    takeArena: (arena: Arena) => ShardMemory,
+    origin: CheckpointOrigin,
+  ): Checkpoint {
+    this.#assertOpen()
+    const takeShard = (shard: number): ShardMemory => adoptMemory(this.#memory[shard]!.share())
+    const { directory, memory, order } = narrow(this.shards, parts, arenas, takeShard, takeArena)
+    return new Checkpoint(this.label, directory, memory, origin, order)
+  }
+
+  async #latestSelected(current: Checkpoint, selection: Selection, options: GatherOptions): Promise<Checkpoint> {
+    // Also when this one was closed: each closes by itself.
+    const newest = await this.#origin?.latest(this)
+    if (newest === undefined || newest === this) return current
+    try {
+      return await newest.select(selection, options)
+    } finally {
+      newest.close()
+    }
+  }
+
+  /**
+   * Brings tensors into RAM and resolves, with how much of them is there, without blocking the event loop. Reads in file order; what a
+   * selection is made of, in the order of the selection.
    * @throws CheckpointError TENSOR_NOT_FOUND, CHECKPOINT_CLOSED; SharedMemoryError RESIDENCY_FAILED; the signal's reason
    */
   async prefetch(options: PrefetchOptions = {}): Promise<Residency> {
     this.#assertOpen()
-    await populateShards(this.#memory, this.#rangesOf(options.tensors), options)
-    return this.residency()
+    const steps = this.#stepsOf(options)
+    await populateShards(this.#memory, steps, options)
+    this.#assertOpen()
+    return residencyOf(this.#memory, steps)
   }
 
   /**
@@ -208,14 +351,16 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
    */
   async lock(options: PrefetchOptions = {}): Promise<Residency> {
     this.#assertOpen()
-    await lockShards(this.#memory, this.#rangesOf(options.tensors), options)
-    return this.residency()
+    const steps = this.#stepsOf(options)
+    await lockShards(this.#memory, steps, options)
+    this.#assertOpen()
+    return residencyOf(this.#memory, steps)
   }
 
   /** How much of the checkpoint is in RAM now. */
   residency(): Residency {
     this.#assertOpen()
-    return residencyOf(this.#memory, this.#rangesOf(undefined))
+    return residencyOf(this.#memory, this.#stepsOf({ maxGapBytes: 0 }))
   }
 
   /** Asks the kernel to drop the checkpoint from RAM, for measuring cold starts; `residency()` tells what came of it. */
@@ -229,7 +374,8 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   share(): CheckpointShare {
     this.#assertOpen()
     const { label, version } = this
-    return { label, version, directory: this.#directory.buffer, shards: this.#memory.map((shard) => shard.share()) }
+    const shards = this.#memory.map((shard) => shard.share())
+    return { label, version, directory: this.#directory.buffer, shards, order: this.#order }
   }
 
   /**
@@ -258,6 +404,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
     this.#closed = true
     this.#views.clear()
     for (const shard of this.#memory) shard.close()
+    this.#arenas.close()
     this.#origin?.release()
   }
 
@@ -275,18 +422,23 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
     throw new CheckpointError('TENSOR_NOT_FOUND', message, { tensor: name, candidates })
   }
 
-  /** For each shard the byte ranges of the tensors, in file order. */
-  #rangesOf(tensors: Iterable<string> | undefined): ByteRange[][] {
-    if (tensors === undefined) {
-      return this.shards.map(({ dataOffset, byteLength }) => [{ begin: dataOffset, end: byteLength }])
+  /** What is read, in which order. */
+  #stepsOf({ tensors, maxGapBytes }: PrefetchOptions): ReadStep[] {
+    const placeOf = (record: number): PlacedRange => this.#directory.entry(record)
+    if (tensors !== undefined) {
+      const ranges = Array.from(tensors, (name) => placeOf(this.#find(name)))
+      return readSteps(
+        ranges.sort((a, b) => a.shard - b.shard || a.begin - b.begin),
+        maxGapBytes,
+      )
     }
-    const ranges: ByteRange[][] = this.#memory.map(() => [])
-    for (const name of tensors) {
-      const { shard, begin, end } = this.#directory.entry(this.#find(name))
-      ranges[shard]!.push({ begin, end })
-    }
-    for (const shard of ranges) shard.sort((a, b) => a.begin - b.begin)
-    return ranges
+    if (this.#order !== null) return readSteps(Array.from(this.#order, placeOf), maxGapBytes)
+    const wholes = this.shards.map(({ dataOffset, byteLength }, shard) => ({
+      shard,
+      begin: dataOffset,
+      end: byteLength,
+    }))
+    return readSteps(wholes, maxGapBytes)
   }
 
   #assertOpen(): void {

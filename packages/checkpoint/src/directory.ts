@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { DTYPE_NAMES, type Dtype } from '@onecopy/safetensors'
+import { DTYPE_NAMES, type Dtype, layoutText, type TensorIndex, tensorIndex } from '@onecopy/safetensors'
 import type { PartTable } from '@onecopy/sharedarraybuffer-utils'
 import { hashName, LAYOUT } from './directory-layout.ts'
 import { CheckpointError } from './errors.ts'
@@ -53,6 +53,7 @@ export class Directory {
   #names: readonly string[] | undefined
   #shards: readonly ShardInfo[] | undefined
   #fingerprint: string | undefined
+  #layout: string | undefined
   #scratch = Buffer.alloc(256)
 
   /** @throws CheckpointError DIRECTORY_INVALID when the memory is not a directory of this version */
@@ -103,16 +104,28 @@ export class Directory {
     // Text that is not Unicode would be encoded as U+FFFD and could match a name that really has one.
     if (LONE_SURROGATE.test(name)) return -1
     if (this.#scratch.byteLength < name.length * 3) this.#scratch = Buffer.alloc(name.length * 3)
-    const length = this.#scratch.write(name, 'utf8')
-    const hash = hashName(this.#scratch, 0, length)
+    return this.findBytes(this.#scratch, 0, this.#scratch.write(name, 'utf8'))
+  }
+
+  /** The number of the record whose name is these bytes, or -1. */
+  findBytes(bytes: Uint8Array, begin: number, end: number): number {
+    const length = end - begin
+    const hash = hashName(bytes, begin, end)
     for (let slot = hash & this.#slotMask; ; slot = (slot + 1) & this.#slotMask) {
       const record = this.#words[this.#slotsAt + slot]! - 1
       if (record < 0) return -1
       const at = this.#recordAt(record)
       if (this.#words[at + RECORD.nameHash / 4] !== hash || this.#words[at + RECORD.nameLength / 4] !== length) continue
       const offset = this.#namesOffset + this.#words[at + RECORD.nameOffset / 4]!
-      if (this.#scratch.compare(this.#bytes, offset, offset + length, 0, length) === 0) return record
+      let same = 0
+      while (same < length && this.#bytes[offset + same] === bytes[begin + same]) same++
+      if (same === length) return record
     }
+  }
+
+  /** The number of the shard that holds a record. */
+  shardOf(record: number): number {
+    return this.#words[this.#recordAt(record) + RECORD.shard / 4]!
   }
 
   nameOf(record: number): string {
@@ -132,6 +145,20 @@ export class Directory {
       begin,
       end: begin + this.#u64At(at + RECORD.length / 4),
     }
+  }
+
+  /** What the headers said, without where the files are. */
+  get index(): TensorIndex {
+    const records = Array.from({ length: this.tensorCount }, (_, record) => {
+      return { name: this.nameOf(record), ...this.entry(record) }
+    })
+    return tensorIndex(this.shards, records)
+  }
+
+  /** sha256 of the index's `layoutText`, in hex. */
+  get layout(): string {
+    this.#layout ??= createHash('sha256').update(layoutText(this.index)).digest('hex')
+    return this.#layout
   }
 
   /** sha256 of the directory, in hex. */

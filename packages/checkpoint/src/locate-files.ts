@@ -1,7 +1,6 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { ShardIndex } from '@onecopy/safetensors'
 import { parseShardFileName, quoteName } from '@onecopy/safetensors'
 import { CheckpointError, messageOf, systemCode } from './errors.ts'
 import { HUB_PREFIX, resolveHubSource } from './hub-cache.ts'
@@ -82,12 +81,12 @@ async function locateList(paths: readonly string[]): Promise<LocatedFiles> {
 
 async function locateByIndex(path: string): Promise<LocatedFiles> {
   const index = await readIndexFile(path)
-  return { label: path, index, shardPaths: shardPathsOf(path, index.content) }
+  return { label: path, index, shardPaths: shardPathsOf(path, index.shardNames) }
 }
 
-function shardPathsOf(indexPath: string, index: ShardIndex): string[] {
+function shardPathsOf(indexPath: string, shardNames: readonly string[]): string[] {
   // The names were checked to be plain file names, so none of these leaves the folder of the index.
-  return index.shardNames.map((name) => join(dirname(indexPath), name))
+  return shardNames.map((name) => join(dirname(indexPath), name))
 }
 
 async function locateInFolder(folder: string, { variant, prefer }: LocateOptions): Promise<LocatedFiles> {

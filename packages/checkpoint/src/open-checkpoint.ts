@@ -1,13 +1,16 @@
+import type { Selection } from '@onecopy/safetensors'
 import { FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { buildDirectory } from './build-directory.ts'
 import { Checkpoint } from './checkpoint.ts'
 import { crossCheck } from './cross-check.ts'
 import { Directory } from './directory.ts'
-import { type CheckpointSource, type LocateOptions, locateFiles } from './locate-files.ts'
-import { closeShards, readHeaders } from './read-headers.ts'
+import { type CheckpointSource, type LocatedFiles, type LocateOptions, locateFiles } from './locate-files.ts'
+import { openSelected } from './open-selected.ts'
+import { quickDirectory } from './quick-directory.ts'
+import { assertNamesOnce, closeShards, type OpenShard, readHeaders } from './read-headers.ts'
 import { assertIndexUnchanged } from './read-index.ts'
 import type { Progress } from './residency.ts'
-import { type Backing, type ShardMemory, takeMemory } from './shard-memory.ts'
+import { type Backing, chooseBacking, type ShardMemory, takeMemory } from './shard-memory.ts'
 
 /** How a checkpoint's pages come into RAM. */
 export type ResidencyPolicy = 'lazy' | 'populate' | 'lock'
@@ -25,6 +28,8 @@ export interface OpenOptions extends LocateOptions {
    * @default `lazy`
    */
   readonly residency?: ResidencyPolicy
+  /** Opens only this part, see `Checkpoint.select`: all headers are read, and nothing else of what is not selected. */
+  readonly selection?: Selection
   /** Progress of whatever reads tensors: `populate`, `lock`, or sealed and heap backing. */
   readonly onProgress?: (progress: Progress) => void
   /** Gives up; nothing stays open. */
@@ -41,21 +46,19 @@ export async function openCheckpoint(source: CheckpointSource, options: OpenOpti
   const { signal, residency = 'lazy' } = options
   signal?.throwIfAborted()
   const files = await locateFiles(source, options)
-  const shards = await readHeaders(files.shardPaths, signal)
-  let memory: ShardMemory[]
-  let directory: Directory
+  const shards = await readHeaders(files.shardPaths, signal).catch((error) => {
+    void files.index?.content // throws for a tensor that stands twice there, which comes before whatever is wrong with a shard
+    throw error
+  })
+  let checkpoint: Checkpoint
   try {
-    crossCheck(files.index?.content ?? null, shards, files.label)
-    directory = new Directory(buildDirectory(shards))
-    memory = await takeMemory(shards, options)
+    checkpoint = await take(files.label, directoryOf(files, shards), shards, options)
   } finally {
     closeShards(shards)
   }
-  const checkpoint = new Checkpoint(files.label, directory, memory)
   try {
     if (files.index !== null) await assertIndexUnchanged(files.index)
     signal?.throwIfAborted()
-    describeParts(directory, memory)
     const progress = { ...(options.onProgress && { onProgress: options.onProgress }), ...(signal && { signal }) }
     if (residency === 'populate') await checkpoint.prefetch(progress)
     if (residency === 'lock') await checkpoint.lock(progress)
@@ -64,6 +67,38 @@ export async function openCheckpoint(source: CheckpointSource, options: OpenOpti
     throw error
   }
   return checkpoint
+}
+
+/** Checks the shards against each other and against their index. */
+function directoryOf({ index, label }: LocatedFiles, shards: readonly OpenShard[]): Directory {
+  const quick = index === null || index.flat !== null ? quickDirectory(shards, index?.flat ?? null) : null
+  if (quick !== null) return quick
+  const content = index?.content ?? null
+  assertNamesOnce(shards) // what is wrong within one file comes before what is wrong between two
+  crossCheck(content, shards, label)
+  return new Directory(buildDirectory(shards))
+}
+
+async function take(
+  label: string,
+  directory: Directory,
+  shards: readonly OpenShard[],
+  options: OpenOptions,
+): Promise<Checkpoint> {
+  const { selection } = options
+  const backing = chooseBacking(options.backing)
+  if (selection !== undefined && backing !== 'file') {
+    return openSelected(label, directory, shards, selection, { ...options, backing })
+  }
+  const memory = await takeMemory(shards, { ...options, backing })
+  describeParts(directory, memory)
+  const whole = new Checkpoint(label, directory, memory)
+  if (selection === undefined) return whole
+  try {
+    return await whole.select(selection, options.signal && { signal: options.signal })
+  } finally {
+    whole.close()
+  }
 }
 
 /** Lets the report of a stray write name the tensor; see docs/memory-model.md. */

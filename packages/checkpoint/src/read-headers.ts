@@ -1,7 +1,15 @@
 import { closeSync, fstatSync, read } from 'node:fs'
 import { basename } from 'node:path'
 import { promisify } from 'node:util'
-import { type Header, parseHeader, readHeaderLength, SafetensorsError, withPath } from '@onecopy/safetensors'
+import {
+  type FlatHeader,
+  type Header,
+  parseHeader,
+  readHeaderLength,
+  SafetensorsError,
+  scanFlatHeader,
+  withPath,
+} from '@onecopy/safetensors'
 import { openRegularFile } from '@onecopy/sharedarraybuffer-utils'
 import PQueue from 'p-queue'
 import { CheckpointError, messageOf, systemCode } from './errors.ts'
@@ -23,13 +31,19 @@ export interface OpenShard {
   readonly inode: bigint
   readonly modifiedNs: bigint // since the epoch, before the header was read
   readonly dataOffset: number // first byte behind the header
+  /** The header in columns, or null where it is written in an unusual way. */
+  readonly flat: FlatHeader | null
+  /**
+   * The header, read by the strict parser: only when somebody asks, if it could be read into columns.
+   * @throws SafetensorsError with `path`, for a name that stands twice
+   */
   readonly header: Header
 }
 
 /**
  * Opens shards and reads their headers, in parallel; the result stands in the order of `paths`.
  * @throws CheckpointError SHARD_NOT_FOUND, SHARD_UNREADABLE
- * @throws SafetensorsError with `path`, when a header is refused
+ * @throws SafetensorsError with `path`, when a header is refused; a name that stands twice may wait for `header`
  */
 export async function readHeaders(paths: readonly string[], signal?: AbortSignal): Promise<OpenShard[]> {
   const queue = new PQueue({ concurrency: READS_AT_A_TIME })
@@ -40,12 +54,20 @@ export async function readHeaders(paths: readonly string[], signal?: AbortSignal
   // Settled, not all: the others' descriptors must be closed when one fails.
   const results = await Promise.allSettled(tasks.map((task) => queue.add(task)))
   const shards = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
-  for (const result of results) {
-    if (result.status === 'fulfilled') continue
-    closeShards(shards)
-    throw result.reason
-  }
-  return shards
+  const failed = results.find((result) => result.status === 'rejected')
+  if (failed === undefined) return shards
+  closeShards(shards)
+  // A name that stands twice in a shard before the failed one was let pass, and is the first thing that is wrong.
+  assertNamesOnce(shards.slice(0, results.indexOf(failed)))
+  throw failed.reason
+}
+
+/**
+ * Reads headers that were only read into columns by the strict parser too, which alone sees that a name stands twice.
+ * @throws SafetensorsError with `path`, of the first header that is refused
+ */
+export function assertNamesOnce(shards: readonly OpenShard[]): void {
+  for (const shard of shards) void shard.header
 }
 
 export function closeShards(shards: readonly OpenShard[]): void {
@@ -82,8 +104,26 @@ async function readShardHeader(path: string): Promise<OpenShard> {
     const headerLength = readHeaderLength(prefix, byteLength)
     const json = await readExactly(descriptor, PREFIX_BYTES, headerLength)
     const dataOffset = PREFIX_BYTES + headerLength
-    const header = parseHeader(json, byteLength - dataOffset)
-    return { name: basename(path), path, descriptor, byteLength, inode, modifiedNs, dataOffset, header }
+    const flat = scanFlatHeader(json, byteLength - dataOffset)
+    let parsed = flat === null ? parseHeader(json, byteLength - dataOffset) : null
+    return {
+      name: basename(path),
+      path,
+      descriptor,
+      byteLength,
+      inode,
+      modifiedNs,
+      dataOffset,
+      flat,
+      get header() {
+        try {
+          parsed ??= parseHeader(json, byteLength - dataOffset)
+        } catch (error) {
+          throw withPath(error, path)
+        }
+        return parsed
+      },
+    }
   } catch (cause) {
     closeSync(descriptor)
     if (cause instanceof SafetensorsError) throw withPath(cause, path)

@@ -1,13 +1,27 @@
 import { closeSync, fstatSync, readFile } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
-import { MAX_INDEX_BYTES, parseShardIndex, type ShardIndex, withPath } from '@onecopy/safetensors'
+import {
+  type FlatIndex,
+  MAX_INDEX_BYTES,
+  parseShardIndex,
+  type ShardIndex,
+  scanFlatIndex,
+  withPath,
+} from '@onecopy/safetensors'
 import { openRegularFile } from '@onecopy/sharedarraybuffer-utils'
 import { CheckpointError, messageOf } from './errors.ts'
 
 /** A shard index that was read, and which state of the file it was. */
 export interface IndexFile {
   readonly path: string
+  /** The weight map in columns, or null where it is written in an unusual way. */
+  readonly flat: FlatIndex | null
+  readonly shardNames: readonly string[]
+  /**
+   * The index, read by the strict parser: only when somebody asks, if it could be read into columns.
+   * @throws SafetensorsError with `path`, for a tensor that stands twice
+   */
   readonly content: ShardIndex
   readonly inode: number
   readonly modifiedMs: number
@@ -17,7 +31,7 @@ export interface IndexFile {
 /**
  * Reads a shard index.
  * @throws CheckpointError INDEX_UNREADABLE
- * @throws SafetensorsError with `path`, when its content is refused
+ * @throws SafetensorsError with `path`, when its content is refused; a tensor that stands twice may wait for `content`
  */
 export async function readIndexFile(path: string): Promise<IndexFile> {
   const { bytes, ...state } = await readWhole(path).catch((cause) => {
@@ -28,7 +42,22 @@ export async function readIndexFile(path: string): Promise<IndexFile> {
     })
   })
   try {
-    return { path, content: parseShardIndex(bytes), ...state }
+    const flat = scanFlatIndex(bytes)
+    let parsed = flat === null ? parseShardIndex(bytes) : null
+    return {
+      path,
+      ...state,
+      flat,
+      shardNames: flat?.shardNames ?? parsed!.shardNames,
+      get content() {
+        try {
+          parsed ??= parseShardIndex(bytes)
+        } catch (error) {
+          throw withPath(error, path)
+        }
+        return parsed
+      },
+    }
   } catch (error) {
     throw withPath(error, path)
   }

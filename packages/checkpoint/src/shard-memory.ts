@@ -1,6 +1,7 @@
 import {
   addonFailure,
   adoptFileMapping,
+  type ByteRange,
   capabilities,
   copyToHeap,
   type FileMapping,
@@ -25,6 +26,8 @@ export type ShardMemoryShare = FileMappingShare | HeapCopyShare
 /** Options of `takeMemory`. */
 export interface MemoryOptions {
   readonly backing?: Backing
+  /** What is sealed or read of each shard; mapping takes nothing. @default all of it */
+  readonly rangesOf?: (shard: OpenShard) => readonly ByteRange[]
   readonly onProgress?: (progress: Progress) => void
   readonly signal?: AbortSignal
 }
@@ -34,12 +37,14 @@ export interface MemoryOptions {
  * @throws CheckpointError CHECKPOINT_CHANGED when a file was written to meanwhile; SharedMemoryError
  */
 export async function takeMemory(shards: readonly OpenShard[], options: MemoryOptions): Promise<ShardMemory[]> {
-  const { onProgress, signal } = options
+  const { rangesOf, onProgress, signal } = options
   const memory: ShardMemory[] = []
   const backing = chooseBacking(options.backing)
   // Heap backing leaves the headers out; sealed memory is the file, byte for byte.
-  const readBytes = ({ byteLength, dataOffset }: OpenShard): number =>
-    backing === 'heap' ? byteLength - dataOffset : byteLength
+  const readBytes = (shard: OpenShard): number => {
+    if (rangesOf !== undefined) return rangesOf(shard).reduce((sum, { begin, end }) => sum + end - begin, 0)
+    return backing === 'heap' ? shard.byteLength - shard.dataOffset : shard.byteLength
+  }
   const totalBytes = shards.reduce((sum, shard) => sum + readBytes(shard), 0)
   let before = 0
   const hooks = {
@@ -50,8 +55,13 @@ export async function takeMemory(shards: readonly OpenShard[], options: MemoryOp
     for (const shard of shards) {
       const { descriptor, path, byteLength } = shard
       if (backing === 'file') memory.push(mapDescriptor(descriptor, path, { expectedByteLength: byteLength }))
-      else if (backing === 'sealed') memory.push(await sealFile(descriptor, path, byteLength, hooks))
-      else memory.push(await copyToHeap(descriptor, path, byteLength, partsOf(shard), hooks))
+      else if (backing === 'sealed') {
+        const part = rangesOf && { ranges: rangesOf(shard) }
+        memory.push(await sealFile(descriptor, path, byteLength, { ...hooks, ...part }))
+      } else {
+        const parts = rangesOf?.(shard) ?? partsOf(shard)
+        memory.push(await copyToHeap(descriptor, path, byteLength, parts, hooks))
+      }
       before += readBytes(shard)
     }
     assertShardsUnchanged(shards)
@@ -69,7 +79,8 @@ export function adoptMemory(share: ShardMemoryShare): ShardMemory {
 
 let warned = false
 
-function chooseBacking(asked: Backing | undefined): Backing {
+/** The backing that was asked for, else the best that this machine has; a poor one with a warning. */
+export function chooseBacking(asked: Backing | undefined): Backing {
   if (asked !== undefined) return asked
   const best = capabilities().backings[0]!
   if (best === 'heap' && !warned) {

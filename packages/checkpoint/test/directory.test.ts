@@ -88,6 +88,24 @@ describe('Directory.find()', () => {
   })
 })
 
+describe('Directory.findBytes()', () => {
+  test('finds what find() finds, from any place of other bytes', () => {
+    const directory = named([...COLLIDING, ...ODD])
+    for (const name of [...COLLIDING, ...ODD, 'none', 'aa', 'liqui', 'liquids']) {
+      const bytes = utf8(name)
+      const around = Uint8Array.of(0x61, ...bytes, 0x61)
+      expect(directory.findBytes(around, 1, 1 + bytes.length)).toBe(directory.find(name))
+      expect(directory.findBytes(bytes, 0, bytes.length)).toBe(directory.find(name))
+    }
+  })
+})
+
+test('Directory.shardOf() tells the shard of every record', () => {
+  const shards = [['a', 'b'], [], ['c']].map((names) => new Map(names.map((name, at) => [name, info(at)])))
+  const directory = directoryOf(shards)
+  expect(directory.names.map((name) => directory.shardOf(directory.find(name)))).toEqual([0, 0, 2])
+})
+
 describe('Directory.entry()', () => {
   test.each([
     [2 ** 32 - 1, 2 ** 32 + 1],

@@ -2,7 +2,7 @@ import { copyFileSync, truncateSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { openCheckpoint } from '../src/index.ts'
-import { assertShardsUnchanged, closeShards, readHeaders } from '../src/read-headers.ts'
+import { assertNamesOnce, assertShardsUnchanged, closeShards, readHeaders } from '../src/read-headers.ts'
 import {
   descriptorsIn,
   expectNothingOpen,
@@ -18,6 +18,8 @@ import {
 const A = tensor('a', 'U8', [4])
 const GOOD = fileOf([A])
 const DATA = new Uint8Array(8)
+const TWICE = '"a":{"dtype":"U8","shape":[4],"data_offsets":[@]}'
+const TWICE_FILE = rawFile(`{${TWICE.replace('@', '0,4')},${TWICE.replace('@', '4,8')}}`, DATA)
 
 function one(info: string): string {
   return `{"a":${info}}`
@@ -46,6 +48,7 @@ describe('openCheckpoint() refuses with the code and the path', () => {
     ['a wrong length', 'TENSOR_INVALID_INFO', rawFile(one('{"dtype":"F32","shape":[3],"data_offsets":[0,8]}'), DATA)],
     ['a file that is cut', 'METADATA_INCOMPLETE_BUFFER', GOOD.subarray(0, -1)],
     ['a byte behind the data', 'METADATA_INCOMPLETE_BUFFER', Buffer.concat([GOOD, Uint8Array.of(0)])],
+    ['a tensor that comes twice', 'DUPLICATE_KEY', TWICE_FILE],
     ['data without a tensor', 'METADATA_INCOMPLETE_BUFFER', rawFile('{}', DATA)],
   ])('%s: %s', async (_, code, file) => {
     const folder = temporaryFolder()
@@ -97,6 +100,41 @@ describe('readHeaders()', () => {
     const folder = temporaryFolder()
     const paths = ['a', 'b', 'c'].map((name) => join(folder, name))
     expect((await refusal(readHeaders(paths))).path).toBe(paths[0])
+  })
+
+  test('reads an ordinary header into columns and gives the same as header, an unusual one only as header', async () => {
+    const folder = temporaryFolder()
+    const paths = [A, tensor('ä', 'U8', [4])].map((only) => write(folder, only.name, fileOf([only])))
+    const shards = await readHeaders(paths)
+    expect(shards.map(({ flat }) => flat?.count ?? null)).toEqual([1, null])
+    for (const [at, { header }] of shards.entries()) {
+      expect([...header.tensors]).toEqual([['aä'[at], { dtype: 'U8', shape: [4], dataOffsets: [0, 4] }]])
+      expect(shards[at]!.header).toBe(header)
+    }
+    closeShards(shards)
+  })
+
+  test('leaves a name that stands twice to header, which refuses it with the path', async () => {
+    const path = write(temporaryFolder(), 'x', TWICE_FILE)
+    const shards = await readHeaders([path])
+    for (const ask of [() => shards[0]!.header, () => assertNamesOnce(shards)]) {
+      const error = await refusal(ask)
+      expect(error).toMatchObject({ code: 'SAFETENSORS_DUPLICATE_KEY', path, tensor: 'a' })
+      expect(error.message).toContain(path)
+    }
+    closeShards(shards)
+  })
+
+  test.each([
+    ['before', 'SAFETENSORS_DUPLICATE_KEY', 'twice'],
+    ['after', 'SHARD_NOT_FOUND', 'missing'],
+  ])('reports a name that stands twice in a shard %s a missing one as %s', async (where, code, name) => {
+    const folder = temporaryFolder()
+    write(folder, 'twice', TWICE_FILE)
+    const names = where === 'before' ? ['twice', 'missing'] : ['missing', 'twice']
+    const paths = [write(folder, 'good', GOOD), ...names.map((each) => join(folder, each))]
+    expect(await refusal(readHeaders(paths))).toMatchObject({ code, path: join(folder, name) })
+    expectNothingOpen(folder)
   })
 
   test('stops and closes when the signal is aborted on the way', async () => {

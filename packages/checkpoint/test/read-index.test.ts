@@ -93,13 +93,60 @@ describe('readIndexFile() refuses', () => {
     ['{"weight_map": {"a": 1}}', 'SAFETENSORS_INVALID_INDEX'],
     ['{"metadata": {}}', 'SAFETENSORS_INVALID_INDEX'],
     ['[]', 'SAFETENSORS_INVALID_INDEX'],
-    ['{"weight_map": {"a": "x", "a": "y"}}', 'SAFETENSORS_DUPLICATE_KEY'],
+    ['{"weight_map": {"a": "x", "\\u0061": "y"}}', 'SAFETENSORS_DUPLICATE_KEY'],
     ['\ufeff{"weight_map": {}}', 'SAFETENSORS_INVALID_INDEX'],
   ])('the content %j', async (content, code) => {
     const path = write(temporaryFolder(), INDEX, content)
     const error = await refusal(readIndexFile(path))
     expect(error).toMatchObject({ code, path })
     expect(error.message).toContain(path)
+  })
+})
+
+describe('readIndexFile()', () => {
+  test('gives the columns of an ordinary index, and the same as content', async () => {
+    const path = writeIndex(temporaryFolder(), { a: 'y', b: 'x', c: 'y' })
+    const index = await readIndexFile(path)
+    expect(index.flat).toMatchObject({ count: 3, shardNames: ['y', 'x'] })
+    expect(index.shardNames).toEqual(['y', 'x'])
+    expect([...index.content.weightMap]).toEqual(Object.entries({ a: 'y', b: 'x', c: 'y' }))
+    expect(index.content).toBe(index.content)
+  })
+
+  test('gives the content of an unusual index, without columns', async () => {
+    const path = writeIndex(temporaryFolder(), { ä: 'x', b: 'y' })
+    const index = await readIndexFile(path)
+    expect(index.flat).toBeNull()
+    expect(index.shardNames).toEqual(['x', 'y'])
+    expect([...index.content.weightMap.keys()]).toEqual(['ä', 'b'])
+  })
+
+  test('leaves a tensor that stands twice to content, which refuses it with the path', async () => {
+    const path = write(temporaryFolder(), INDEX, '{"weight_map": {"a": "x", "a": "y"}}')
+    const index = await readIndexFile(path)
+    expect(index.shardNames).toEqual(['x', 'y'])
+    for (let time = 0; time < 2; time++) {
+      const error = await refusal(() => index.content)
+      expect(error).toMatchObject({ code: 'SAFETENSORS_DUPLICATE_KEY', path, tensor: 'a' })
+      expect(error.message).toContain(path)
+    }
+  })
+})
+
+describe('openCheckpoint() tells a tensor that stands twice in the index before', () => {
+  const TWICE = '{"weight_map": {"a": "x", "a": "y"}}'
+
+  test.each<[what: string, files: Readonly<Record<string, Uint8Array>>]>([
+    ['shards that are missing', {}],
+    ['a shard that is malformed', { x: fileOf([tensor('a')]), y: rawFile('[]') }],
+    ['tensors that stand elsewhere', { x: fileOf([tensor('b')]), y: fileOf([]) }],
+    ['nothing else that is wrong', { x: fileOf([tensor('a')]), y: fileOf([]) }],
+  ])('%s', async (_, files) => {
+    const folder = temporaryFolder()
+    const path = write(folder, INDEX, TWICE)
+    for (const [name, bytes] of Object.entries(files)) write(folder, name, bytes)
+    expect(await refusal(openCheckpoint(folder))).toMatchObject({ code: 'SAFETENSORS_DUPLICATE_KEY', path })
+    expectNothingOpen(folder)
   })
 })
 

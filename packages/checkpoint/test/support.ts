@@ -165,6 +165,16 @@ export function collectGarbage(): void {
   collect()
 }
 
+/** After the collections that buffers over closed mappings wait for. */
+export async function expectNothingLeft(folder: string): Promise<void> {
+  const count = (): number => descriptorsIn(folder).length + mappingsIn(folder).length
+  for (let turn = 0; turn < 200 && count() > 0; turn++) {
+    collectGarbage()
+    await new Promise(setImmediate)
+  }
+  expectNothingOpen(folder)
+}
+
 const CHILDREN = new URL('./children/', import.meta.url)
 
 /** A thread of the built package that has adopted a checkpoint and does the tasks of children/adopting-worker.mjs. */

@@ -24,10 +24,10 @@ function visit(
   for (let round = 0; round < loop.count; round++) visit(slice, level + 1, offset + round * loop.byteStride, callback)
 }
 
-// Node 20 makes no typed array above 4 GiB, so larger tensors are read through views of their parts.
-const MAX_VIEW_BYTES = 2 ** 31
-// Below this many elements a loop beats subarray() and set().
-const SHORT_RUN = 32
+/** @internal Node 20 makes no typed array above 4 GiB, so larger tensors are read through views of their parts. */
+export const MAX_VIEW_BYTES: number = 2 ** 31
+/** @internal Up to this many elements a loop beats subarray() and set(). */
+export const SHORT_RUN: number = 32
 
 type Units = Uint8Array | Uint16Array | Uint32Array
 
@@ -119,6 +119,7 @@ function copyRounds(
   return written
 }
 
-function requireLength(what: string, byteLength: number, expected: number): void {
+/** @internal */
+export function requireLength(what: string, byteLength: number, expected: number): void {
   if (byteLength !== expected) throw new RangeError(`The ${what} has ${byteLength} bytes, but must have ${expected}`)
 }

@@ -1,21 +1,24 @@
 import type { Dtype } from './dtype.ts'
 import { quoteName, SafetensorsError } from './errors.ts'
-import { resolveSlice } from './slice.ts'
+import { isExtent, resolveSelected, type SelectedRange } from './selected-slice.ts'
 
 /** One tensor of a {@link Selection}, or a part of it. */
 export interface SelectedTensor {
   readonly name: string
-  /** Half-open, one for each dimension from the outermost on; dimensions without one are whole. @default the whole tensor */
-  readonly ranges?: readonly (readonly [start: number, stop: number])[] | undefined
+  /** One for each dimension from the outermost on; dimensions without one are whole. @default the whole tensor */
+  readonly ranges?: readonly SelectedRange[] | undefined
 }
 
 /** What part of a checkpoint somebody wants: plain data, fit for JSON. A tensor is named at most once. */
 export interface Selection {
   readonly tensors: readonly SelectedTensor[]
+  /** sha256 of `layoutText`, in hex, of the only checkpoint that this selection is meant for. @default any that fits */
+  readonly layout?: string | undefined
 }
 
 /**
- * Checks a selection against the tensors that there are. It may come from JSON, so its form is checked too.
+ * Checks a selection against the tensors that there are. It may come from JSON, so its form is checked too. `layout` is
+ * only checked for its form.
  *
  * @param lookup gives a tensor's dtype and shape, undefined for a name that there is not
  * @throws SafetensorsError SAFETENSORS_INVALID_SELECTION for a wrong form, an unknown name or a name given twice, and as
@@ -26,6 +29,10 @@ export function validateSelection(
   lookup: (name: string) => { readonly dtype: Dtype; readonly shape: readonly number[] } | undefined,
 ): void {
   if (!Array.isArray(selection?.tensors)) throw invalid('A selection must be an object with an array of tensors')
+  const { layout } = selection
+  if (layout !== undefined && !(typeof layout === 'string' && /^[0-9a-f]{64}$/.test(layout))) {
+    throw invalid('The layout of a selection must be a sha256 in 64 lower-case hexadecimal digits')
+  }
   const seen = new Set<string>()
   for (const selected of selection.tensors as readonly SelectedTensor[]) {
     const name = selected?.name
@@ -35,15 +42,29 @@ export function validateSelection(
     const info = lookup(name)
     if (info === undefined) throw invalid(`Tensor ${quoteName(name)} is selected, but there is none of that name`, name)
     if (selected.ranges === undefined) continue
-    if (!Array.isArray(selected.ranges) || !selected.ranges.every(isRange)) {
-      throw invalid(`The ranges of tensor ${quoteName(name)} must be an array of [start, stop]`, name)
+    if (!Array.isArray(selected.ranges)) {
+      throw invalid(`The ranges of tensor ${quoteName(name)} must be an array with one for each dimension`, name)
     }
-    resolveSlice(info.dtype, info.shape, selected.ranges, name)
+    const wrong = selected.ranges.findIndex((range) => !isSelectedRange(range)) // unlike every(), looks at holes
+    if (wrong !== -1) {
+      const form = '[start, stop], or an array of several such that are not empty, rise and do not touch'
+      throw invalid(`The range of dimension ${wrong} of tensor ${quoteName(name)} must be ${form}`, name)
+    }
+    resolveSelected(info.dtype, info.shape, selected.ranges, name)
   }
 }
 
-function isRange(range: unknown): boolean {
-  return Array.isArray(range) && range.length === 2 && range.every((bound) => typeof bound === 'number')
+function isSelectedRange(range: unknown): boolean {
+  if (isExtent(range)) return true
+  if (!Array.isArray(range) || range.length < 2) return false
+  let end = Number.NEGATIVE_INFINITY // of the extent before
+  for (const extent of range) {
+    if (!isExtent(extent)) return false
+    const [start, stop] = extent
+    if (!(start > end && stop > start)) return false // NaN too
+    end = stop
+  }
+  return true
 }
 
 function invalid(message: string, tensor?: string): SafetensorsError {

@@ -19,12 +19,18 @@ const tasks = {
   bytes: (name, begin, end) => [...new Uint8Array(checkpoint.tensor(name).slice([begin, end]).buffer)],
   /** @param {string} name */
   buffer: (name) => checkpoint.tensor(name).buffer,
+  prefetchSteps: async () => {
+    /** @type {number[]} */
+    const done = []
+    await checkpoint.prefetch({ onProgress: ({ doneBytes }) => done.push(doneBytes) })
+    return done.map((bytes, at) => bytes - (done[at - 1] ?? 0))
+  },
   close: () => checkpoint.close(),
 }
 
-parentPort?.on('message', ({ id, task, args }) => {
+parentPort?.on('message', async ({ id, task, args }) => {
   try {
-    parentPort?.postMessage({ id, result: tasks[task]?.(...args) })
+    parentPort?.postMessage({ id, result: await tasks[task]?.(...args) })
   } catch (error) {
     const { code, message } = /** @type {Error & { code: string }} */ (error)
     parentPort?.postMessage({ id, error: { code, message } })
