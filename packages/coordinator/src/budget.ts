@@ -28,7 +28,7 @@ export class Budget {
   /** Held and reserved now. */
   get heldBytes(): number {
     let held = this.#reservedBytes
-    for (const version of this.#versions.all()) held += version.heldBytes
+    for (const { heldBytes, arenaBytes } of this.#versions.all()) held += heldBytes + arenaBytes
     return held
   }
 
@@ -68,7 +68,8 @@ export class Budget {
   #exceeded(byteLength: number, what: string, limit: number): CoordinatorError {
     const holders: MemoryHolder[] = []
     for (const version of this.#versions.all()) {
-      const { checkpoint, number, heldBytes, leases } = version
+      const { checkpoint, number, leases } = version
+      const heldBytes = version.heldBytes + version.arenaBytes
       if (heldBytes === 0 || this.#idle(version)) continue
       holders.push({
         checkpoint,

@@ -243,7 +243,8 @@ function listen(socket: string, group: number | undefined): Listening {
  * @returns whether there was one
  */
 function removeStale(socket: string): boolean {
-  const found = lstatSync(socket, { throwIfNoEntry: false })
+  // As bigints: after an ordinary lstatSync of a socket, Node 20 may follow no symlinks in its next import().
+  const found = lstatSync(socket, { bigint: true, throwIfNoEntry: false })
   if (found === undefined) return false
   if (!found.isSocket()) {
     throw new CoordinatorError('SOCKET_UNSAFE', `"${socket}" is there and is not a socket`, { path: socket })

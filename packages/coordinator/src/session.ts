@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events'
+import type { ArenaHold } from '@onecopy/checkpoint'
 import {
   type Acquire,
   type ClientMessage,
@@ -10,8 +11,9 @@ import {
   type Resume,
   toWire,
 } from '@onecopy/protocol'
-import { closeDescriptors } from '@onecopy/sharedarraybuffer-utils'
-import { takeBack } from './hand-back.ts'
+import { closeDescriptors, type FileMapping } from '@onecopy/sharedarraybuffer-utils'
+import { gatherSelection, NO_ARENAS } from './gather-selection.ts'
+import { takeArenasBack, takeBack } from './hand-back.ts'
 import { type PublishOptions, type Registry, waitForEvent } from './registry.ts'
 import type { Lease, Version } from './version.ts'
 
@@ -33,6 +35,7 @@ export interface SessionHost {
 /** A lease, and when its descriptors have gone out: the memory behind them must stay until then. */
 interface Granting {
   readonly lease: Lease
+  readonly arenas: ArenaHold
   readonly sent: Promise<void>
 }
 
@@ -99,7 +102,7 @@ export class Session {
   /** Frees everything that the client held; its connection is closed, so nothing is being sent any more. */
   end(): void {
     this.#end.abort()
-    for (const { lease } of this.#leases.values()) this.#host.registry.release(lease)
+    for (const granting of this.#leases.values()) this.#giveUp(granting)
     this.#leases.clear()
   }
 
@@ -125,7 +128,7 @@ export class Session {
         this.#leases.delete(message.lease)
         if (granting !== undefined) {
           await granting.sent
-          registry.release(granting.lease)
+          this.#giveUp(granting)
         }
         return this.#send({ type: 'done', id: message.id, result: null })
       }
@@ -142,16 +145,18 @@ export class Session {
     }
   }
 
-  async #acquire({ id, checkpoint: name, version: number, waitMs }: Acquire): Promise<void> {
+  async #acquire({ id, checkpoint: name, version: number, waitMs, selection }: Acquire): Promise<void> {
     const { registry } = this.#host
     const lease = await this.#waiting(waitMs, () => registry.acquire(name, number))
-    // The client may be gone by now; then nobody would ever give this lease back.
-    if (this.#ended) return registry.release(lease)
     const { version } = lease
+    let arenas: ArenaHold = NO_ARENAS
     try {
-      this.#grant(id, lease)
+      if (selection !== null) arenas = await gatherSelection(version, selection, registry.budget, this.#end.signal)
+      // The client may be gone by now; then nobody would ever give this lease back.
+      this.#end.signal.throwIfAborted()
+      this.#grant(id, lease, arenas)
     } catch (error) {
-      registry.release(lease)
+      this.#giveUp({ lease, arenas })
       throw error
     }
     this.#follow(name)
@@ -159,9 +164,16 @@ export class Session {
     if (current != null && current !== version) this.announce(current)
   }
 
-  #grant(id: number, lease: Lease): void {
+  #giveUp({ lease, arenas }: Pick<Granting, 'lease' | 'arenas'>): void {
+    // In this order: what the lease frees is counted without the arenas.
+    arenas.release()
+    this.#host.registry.release(lease)
+  }
+
+  #grant(id: number, lease: Lease, arenas: ArenaHold): void {
     const { version } = lease
     const { checkpoint, directory } = version.memory!
+    const gathered = arenas.arenas.map(({ memory }) => memory as FileMapping)
     const message: CoordinatorMessage = {
       type: 'granted',
       id,
@@ -172,46 +184,71 @@ export class Session {
       label: checkpoint.label,
       backing: checkpoint.backing === 'sealed' ? 'sealed' : 'file',
       shards: checkpoint.shards.map(({ name, byteLength }) => ({ name, byteLength })),
+      arenas: gathered.map(({ byteLength }, at) => ({ name: `arena ${at + 1}`, byteLength })),
     }
     let onSent = (): void => {}
     const sent = new Promise<void>((resolve) => {
       onSent = resolve
     })
-    this.#connection.send(message, [directory.descriptor, ...checkpoint.descriptors()], onSent)
-    this.#leases.set(lease.id, { lease, sent })
+    const descriptors = [directory, ...gathered].map(({ descriptor }) => descriptor)
+    descriptors.splice(1, 0, ...checkpoint.descriptors())
+    this.#connection.send(message, descriptors, onSent)
+    this.#leases.set(lease.id, { lease, arenas, sent })
   }
 
   /** A client that was attached before this coordinator began: it keeps what it has, and hands sealed memory back. */
   async #resume(message: Resume, descriptors: readonly number[]): Promise<void> {
+    const { registry } = this.#host
+    const { id, checkpoint: name, fingerprint, arenas } = message
+    const ofArenas = descriptors.slice(descriptors.length - arenas.length)
+    // Whatever becomes of the lease, this client reads that checkpoint, and wants to hear of its versions.
+    this.#follow(name)
+    try {
+      const lease = await this.#leaseAgain(message, descriptors.slice(0, descriptors.length - arenas.length))
+      const { version } = lease
+      let held: ArenaHold = NO_ARENAS
+      try {
+        // Arenas belong to a checkpoint that is loaded; anybody else who resumes has its memory already.
+        const loads = arenas.length > 0 && version.memory === null && !this.#ended
+        if (loads) registry.release(await registry.acquire(name, version.number))
+        this.#end.signal.throwIfAborted()
+        held = takeArenasBack(version, message, ofArenas)
+      } catch (error) {
+        this.#giveUp({ lease, arenas: held })
+        throw error
+      }
+      this.#leases.set(lease.id, { lease, arenas: held, sent: Promise.resolve() })
+      this.#send({ type: 'resumed', id, lease: lease.id, version: version.number })
+    } finally {
+      const current = registry.entry(name)?.current
+      if (current != null && current.fingerprint !== fingerprint) this.announce(current)
+    }
+  }
+
+  /**
+   * A lease on what a client has; taken at once, so that nobody gives the version up meanwhile.
+   * @param descriptors the directory and the shards, where the client hands them back
+   */
+  async #leaseAgain(message: Resume, descriptors: readonly number[]): Promise<Lease> {
     const { registry, handBackMs } = this.#host
-    const { id, checkpoint: name, fingerprint } = message
+    const { checkpoint: name, fingerprint } = message
     // One whose memory was given up will do for a client that reads the files and has nothing to hand back.
     const find = (): Version | undefined =>
       registry.entry(name)?.versions.find((known) => {
         const usable = known.memory !== null || (descriptors.length === 0 && known.state === 'unloaded')
         return known.fingerprint === fingerprint && usable
       })
-    // Whatever becomes of the lease, this client reads that checkpoint, and wants to hear of its versions.
-    this.#follow(name)
-    try {
-      let version = find()
-      if (version === undefined && descriptors.length > 0) version = this.#takeBack(message, descriptors)
-      version ??= await this.#waiting(handBackMs, async () => {
-        const known = find()
-        if (known !== undefined) return known
-        const reason = 'this coordinator has published no such version, and no memory was handed back'
-        throw new CoordinatorError('RESUME_REFUSED', `Checkpoint "${name}" is not resumed: ${reason}`, {
-          checkpoint: name,
-        })
+    const known = find()
+    if (known !== undefined) return registry.lease(known)
+    if (descriptors.length > 0) return registry.lease(this.#takeBack(message, descriptors))
+    return this.#waiting(handBackMs, async () => {
+      const published = find()
+      if (published !== undefined) return registry.lease(published)
+      const reason = 'this coordinator has published no such version, and no memory was handed back'
+      throw new CoordinatorError('RESUME_REFUSED', `Checkpoint "${name}" is not resumed: ${reason}`, {
+        checkpoint: name,
       })
-      if (this.#ended) return
-      const lease = registry.lease(version)
-      this.#leases.set(lease.id, { lease, sent: Promise.resolve() })
-      this.#send({ type: 'resumed', id, lease: lease.id, version: version.number })
-    } finally {
-      const current = registry.entry(name)?.current
-      if (current != null && current.fingerprint !== fingerprint) this.announce(current)
-    }
+    })
   }
 
   #takeBack(message: Resume, descriptors: readonly number[]): Version {

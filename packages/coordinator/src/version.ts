@@ -33,6 +33,8 @@ export class Version {
   memory: LoadedMemory | null = null
   /** Bytes of RAM that it holds for good: sealed or locked memory, not the page cache. */
   heldBytes = 0
+  /** The end of whatever is worked out and gathered for clients with a selection: one at a time. */
+  gathering: Promise<unknown> = Promise.resolve()
   /** When it was last wanted, for choosing what to give up: a count that only rises. */
   lastUsed = 0
 
@@ -41,6 +43,11 @@ export class Version {
     this.number = number
     this.fingerprint = fingerprint
     this.byteLength = byteLength
+  }
+
+  /** Bytes of RAM of the arenas that clients with a selection hold; they come beside `heldBytes`. */
+  get arenaBytes(): number {
+    return this.memory?.checkpoint.arenaBytes ?? 0
   }
 
   /** Gives the memory up; clients that have it mapped keep it. */

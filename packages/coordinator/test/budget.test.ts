@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Budget } from '../src/budget.ts'
-import { Version } from '../src/version.ts'
+import { type LoadedMemory, Version } from '../src/version.ts'
 import { refusal } from './support.ts'
 
 /** A budget over versions that are numbers on paper. */
@@ -72,6 +72,17 @@ describe('Budget', () => {
     expect(evicted).toEqual([])
     budget.reserve(20, 'y')
     expect(evicted).toEqual(['idle'])
+  })
+
+  it('reserve() counts the arenas of a version beside its own memory', async () => {
+    const version = held('a', 30, 0, 2)
+    version.memory = { checkpoint: { arenaBytes: 25 } } as LoadedMemory
+    const { budget } = budgetOf(100, [version])
+    expect(budget.heldBytes).toBe(55)
+    const error = await refusal(() => budget.reserve(46, 'An arena'))
+    expect(error.message).toContain('a@1 holds 55 bytes (2 leases)')
+    expect(error.holders).toMatchObject([{ checkpoint: 'a', heldBytes: 55 }])
+    budget.reserve(45, 'another')
   })
 
   it('reserve() gives nothing up for what would not fit anyway', async () => {

@@ -362,8 +362,8 @@ describe('a coordinator that follows a dead one', () => {
     const second = await CoordinatorProcess.start({ socket, handBackMs: 60_000 })
     const resume = async () => {
       const again = await TestClient.connect(socket)
-      const { checkpoint, version, fingerprint, label, shards } = granted
-      const offer = { checkpoint, version, fingerprint, label, backing, shards }
+      const { checkpoint, version, fingerprint, label, shards, arenas } = granted
+      const offer = { checkpoint, version, fingerprint, label, backing, shards, arenas }
       return { again, ...(await again.ask({ type: 'resume', ...offer }, backing === 'sealed' ? descriptors : [])) }
     }
     return { folder, socket, model, second, resume, granted }
@@ -412,7 +412,7 @@ describe('a coordinator that follows a dead one', () => {
     const { descriptors } = await liar.acquire('a').catch(() => ({ descriptors: [] }))
     expect(descriptors).toEqual([])
     const nothing = Array(shards.length + 1).fill(0)
-    const offer = { checkpoint, version: 1, fingerprint, label, backing: 'sealed', shards } as const
+    const offer = { checkpoint, version: 1, fingerprint, label, backing: 'sealed', shards, arenas: [] } as const
     const { message } = await liar.ask({ type: 'resume', ...offer }, nothing)
     expect(message).toMatchObject({ type: 'error', error: { code: 'RESUME_REFUSED' } })
     expect(second.holds().mappings).toBe(0)

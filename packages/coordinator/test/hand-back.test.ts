@@ -1,12 +1,30 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { closeSync, openSync, readdirSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { openCheckpoint } from '@onecopy/checkpoint'
-import { connectUnix, listenUnix, mappingCount, sealBytes } from '@onecopy/sharedarraybuffer-utils'
+import { type Checkpoint, openCheckpoint } from '@onecopy/checkpoint'
+import {
+  adoptFileMapping,
+  connectUnix,
+  type FileMapping,
+  listenUnix,
+  mapFile,
+  mappingCount,
+  sealBytes,
+} from '@onecopy/sharedarraybuffer-utils'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
-import { takeBack } from '../src/hand-back.ts'
-import { collectUntil, refusal, saveModel, sealedOffer, temporaryFolder, until } from './support.ts'
+import { takeArenasBack, takeBack } from '../src/hand-back.ts'
+import { Version } from '../src/version.ts'
+import {
+  collectUntil,
+  columns,
+  refusal,
+  saveMatrices,
+  saveModel,
+  sealedOffer,
+  temporaryFolder,
+  until,
+} from './support.ts'
 
 describe('takeBack()', () => {
   let source: string
@@ -118,4 +136,109 @@ print(os.getpid(), memory, flush=True); sys.stdin.read()`
       child.kill()
     },
   )
+})
+
+describe('takeArenasBack()', () => {
+  let version: Version
+  let checkpoint: Checkpoint
+  let arena: FileMapping
+
+  const offer = { checkpoint: 'a', fingerprint: 'f', label: 'model', shards: [] }
+
+  beforeEach(async () => {
+    const source = await saveMatrices(join(temporaryFolder(), 'model'))
+    checkpoint = await openCheckpoint(source)
+    const directory = sealBytes(new Uint8Array(checkpoint.directory), 'directory')
+    version = new Version('a', 1, checkpoint.fingerprint, 1)
+    version.memory = { checkpoint, directory }
+    using gatheredBy = await openCheckpoint(source)
+    const { arenas, release } = await gatheredBy.holdArenas(columns(0, 16))
+    arena = adoptFileMapping((arenas[0]!.memory as FileMapping).share())
+    release()
+    onTestFinished(() => {
+      arena.close()
+      version.unload()
+    })
+  })
+
+  const wire = (memory: FileMapping) => ({ name: 'arena', byteLength: memory.byteLength })
+
+  async function refused(memories: readonly FileMapping[], arenas = memories.map(wire)): Promise<string> {
+    const descriptors = memories.map(({ descriptor }) => descriptor)
+    const before = [readdirSync('/proc/self/fd').length, mappingCount()]
+    const error = await refusal(() => takeArenasBack(version, { ...offer, arenas }, descriptors))
+    expect(error).toMatchObject({ name: 'CoordinatorError', code: 'RESUME_REFUSED', checkpoint: 'a' })
+    await collectUntil(() => readdirSync('/proc/self/fd').length <= before[0]! && mappingCount() <= before[1]!)
+    expect(version.arenaBytes).toBe(0)
+    return error.message.replace('Memory of checkpoint "a" is not taken back: ', '')
+  }
+
+  it('holds what is handed back, for whoever selects the same', async () => {
+    const before = mappingCount()
+    const taken = takeArenasBack(version, { ...offer, arenas: [wire(arena)] }, [arena.descriptor])
+    expect(version.arenaBytes).toBe(arena.byteLength)
+    const same = await checkpoint.holdArenas(columns(0, 16), { reserve: () => expect.fail('it was gathered again') })
+    expect((same.arenas[0]!.memory as FileMapping).id).toBe(arena.id)
+    taken.release()
+    expect(version.arenaBytes).toBe(arena.byteLength)
+    same.release()
+    expect(version.arenaBytes).toBe(0)
+    await collectUntil(() => mappingCount() <= before)
+  })
+
+  it('counts the same memory once that a client names twice', () => {
+    const arenas = [wire(arena), wire(arena), wire(arena)]
+    const taken = takeArenasBack(version, { ...offer, arenas }, Array(3).fill(arena.descriptor))
+    expect(taken.arenas).toHaveLength(1)
+    expect(version.arenaBytes).toBe(arena.byteLength)
+    taken.release()
+    expect(version.arenaBytes).toBe(0)
+  })
+
+  it('counts the same memory from several clients once, until the last of them gives it back', () => {
+    const offers = [1, 2, 3].map(() => takeArenasBack(version, { ...offer, arenas: [wire(arena)] }, [arena.descriptor]))
+    for (const held of offers) {
+      expect(version.arenaBytes).toBe(arena.byteLength)
+      held.release()
+      held.release()
+    }
+    expect(version.arenaBytes).toBe(0)
+  })
+
+  it('takes nothing of a client that has no arenas, also for a version whose memory was given up', () => {
+    const unloaded = new Version('a', 2, 'f', 1)
+    const none = takeArenasBack(unloaded, { ...offer, arenas: [] }, [])
+    expect(none.arenas).toEqual([])
+    none.release()
+  })
+
+  it('refuses what is not sealed, of another length, or no arena, and keeps nothing of what came with it', async () => {
+    const path = join(temporaryFolder(), 'file')
+    writeFileSync(path, new Uint8Array(1000))
+    using file = mapFile(path)
+    using empty = sealBytes(new Uint8Array(0), 'empty')
+    using nonsense = sealBytes(new Uint8Array(1000).fill(255), 'nonsense')
+    using short = sealBytes(new Uint8Array(arena.buffer(0, arena.byteLength - 1)), 'short')
+    expect(await refused([arena, file])).toBe('an arena is not sealed memory')
+    expect(await refused([arena, empty])).toMatch(/./)
+    expect(await refused([arena, nonsense])).toMatch(/header/i)
+    expect(await refused([arena, short])).toMatch(/./)
+    expect(await refused([arena], [{ name: 'arena', byteLength: 12 }])).toContain('and had 12')
+  })
+
+  it('refuses an arena that is right but for one byte of its header, or takes it, and lives', () => {
+    const bytes = new Uint8Array(arena.buffer(0, arena.byteLength)).slice()
+    const head = 8 + Number(new DataView(bytes.buffer).getBigUint64(0, true))
+    for (let at = 0; at < head; at++) {
+      const changed = bytes.slice()
+      changed[at]! ^= 0x21
+      using memory = sealBytes(changed, 'changed')
+      try {
+        takeArenasBack(version, { ...offer, arenas: [wire(memory)] }, [memory.descriptor]).release()
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'RESUME_REFUSED' })
+      }
+    }
+    expect(version.arenaBytes).toBe(0)
+  })
 })

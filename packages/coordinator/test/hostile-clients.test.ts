@@ -1,11 +1,22 @@
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
+import { openCheckpoint } from '@onecopy/checkpoint'
 import type { CoordinatorStatus } from '@onecopy/protocol'
-import { connectUnix, sealBytes, type UnixStream } from '@onecopy/sharedarraybuffer-utils'
+import { connectUnix, type FileMapping, sealBytes, type UnixStream } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it } from 'vitest'
 import { frame, header } from './frames.ts'
-import { CoordinatorProcess, saveModel, sealedOffer, TestClient, temporaryFolder, until } from './support.ts'
+import {
+  CoordinatorProcess,
+  columns,
+  modelBytes,
+  saveMatrices,
+  saveModel,
+  sealedOffer,
+  TestClient,
+  temporaryFolder,
+  until,
+} from './support.ts'
 
 /** What a coordinator's heap may grow by under attack; what is piled up against it is far more. */
 const MAX_HEAP_GROWTH_BYTES = 24 * 2 ** 20
@@ -338,6 +349,86 @@ describe('a coordinator withstands a client that', () => {
       }
       await beside.goOn()
       stream.close()
+      close()
+    }))
+})
+
+describe('a coordinator withstands a client that', () => {
+  it('selects what cannot be, or what it never waits for', () =>
+    withstand(async ({ socket, coordinator, beside, model }) => {
+      const matrices = await saveMatrices(join(temporaryFolder(), 'matrices'), { rows: 512, columns: 512 })
+      await coordinator.ask('publish', 'matrices', matrices)
+      const select = (id: number, selection: unknown): Buffer =>
+        frame({ type: 'acquire', id, checkpoint: 'matrices', version: null, waitMs: 0, selection })
+      const part = (start: number, stop: number): string => JSON.stringify(columns(start, stop, 512))
+      const everySecond = Array.from({ length: 256 }, (_, at) => [2 * at, 2 * at + 1])
+      const scattered = JSON.stringify({ tensors: [{ name: 'a', ranges: [[0, 512], everySecond] }] })
+      const sayings = [
+        [select(1, 7)],
+        [select(1, ['tensors'])],
+        [select(1, '{'.repeat(60_000)), select(2, '['.repeat(60_000)), select(3, '"\\ud800'), select(4, '\0')],
+        [
+          select(1, '{"tensors":[{"name":"a","ranges":[[0,512],[0,1e308]]}]}'),
+          select(2, '{"__proto__":{"tensors":[]}}'),
+        ],
+        [select(1, scattered), select(2, scattered)],
+        Array.from({ length: 100 }, (_, id) => select(id, part(id, id + 200))),
+        Array.from({ length: 300 }, (_, id) => select(id, part(0, 1))),
+      ]
+      for (const saying of sayings) {
+        for (const reads of [true, false]) {
+          const stream = reads ? await connectReading(socket) : await connect(socket)
+          stream.write(Buffer.concat([HELLO, ...saying]))
+          if (random(2) === 0) await beside.goOn()
+          stream.close()
+        }
+      }
+      await until(async () => (await clientsOf(coordinator)) === 1)
+      const { heldBytes } = (await coordinator.ask('status')) as CoordinatorStatus
+      await coordinator.ask('retire', 'matrices')
+      expect(heldBytes).toBe(modelBytes(model))
+    }))
+
+  it('hands arenas back that are none, or not its own', () =>
+    withstand(async ({ socket, beside, model }) => {
+      const { offer, descriptors, close } = await sealedOffer(model)
+      const matrices = await saveMatrices(join(temporaryFolder(), 'matrices'))
+      const gatheredBy = await openCheckpoint(matrices)
+      const { arenas, release } = await gatheredBy.holdArenas(columns(0, 9))
+      const arena = arenas[0]!.memory as FileMapping
+      using nonsense = sealBytes(new Uint8Array(1000).fill(1), 'nonsense')
+      using cut = sealBytes(new Uint8Array(arena.buffer(0, 100)), 'cut')
+      const file = openSync(join(matrices, 'model.safetensors'), 'r')
+      const resume = { ...offer, type: 'resume', id: 1, version: 1, checkpoint: 'sealed' }
+      const offers: [number[], number[]][] = [
+        [[nonsense.descriptor], [1000]],
+        [[cut.descriptor], [100]],
+        [[file], [1000]],
+        [[arena.descriptor], [1000]],
+        [
+          [arena.descriptor, nonsense.descriptor],
+          [arena.byteLength, 1000],
+        ],
+        // Of another checkpoint: nobody asks for its parts.
+        [Array(200).fill(arena.descriptor), Array(200).fill(arena.byteLength)],
+      ]
+      for (let i = 0; i < 10; i++) {
+        for (const [own, byteLengths] of offers) {
+          const named = byteLengths.map((byteLength) => ({ name: '../arena', byteLength }))
+          for (const backing of ['sealed', 'file']) {
+            const all = backing === 'sealed' ? [...descriptors, ...own] : own
+            const stream = await connectReading(socket)
+            stream.write(HELLO)
+            stream.write(frame({ ...resume, backing, arenas: named }, all.length), all)
+            stream.write(frame({ ...resume, backing, arenas: named, fingerprint: 'f' }, all.length), all)
+            setTimeout(() => stream.close(), random(30))
+          }
+        }
+        await beside.goOn()
+      }
+      closeSync(file)
+      release()
+      gatheredBy.close()
       close()
     }))
 })

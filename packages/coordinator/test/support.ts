@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { openCheckpoint, saveCheckpoint } from '@onecopy/checkpoint'
+import { openCheckpoint, type Selection, saveCheckpoint } from '@onecopy/checkpoint'
 import {
   type ClientConnection,
   type ClientMessage,
@@ -84,6 +84,29 @@ export async function saveModel(
   return folder
 }
 
+/**
+ * Saves two matrices `a` and `b` of U8, equal but for a byte that is added to each element of the second, in one shard.
+ * @param fill added to all elements
+ */
+export async function saveMatrices(
+  folder: string,
+  { fill = 0, rows = 64, columns = 64 }: { fill?: number; rows?: number; columns?: number } = {},
+): Promise<string> {
+  const tensors = ['a', 'b'].map((name, at) => {
+    const data = Uint8Array.from({ length: rows * columns }, (_, index) => fill + at + (index % 251))
+    return { name, dtype: 'U8' as const, shape: [rows, columns], data }
+  })
+  rmSync(folder, { recursive: true, force: true })
+  await saveCheckpoint(folder, tensors)
+  return folder
+}
+
+/** Columns of both matrices of `saveMatrices`, which have to be gathered. */
+export function columns(start: number, stop: number, rows = 64): Selection {
+  const ranges = [[0, rows] as const, [start, stop] as const]
+  return { tensors: ['a', 'b'].map((name) => ({ name, ranges })) }
+}
+
 /** Bytes of all shards. */
 export function modelBytes(folder: string): number {
   return readdirSync(folder)
@@ -105,6 +128,7 @@ export async function sealedOffer(source: string) {
       fingerprint: opened.fingerprint,
       label: opened.label,
       shards: opened.shards.map(({ name, byteLength }) => ({ name, byteLength })),
+      arenas: [],
     },
     descriptors: mappings.map(({ descriptor }) => descriptor),
     close: () => {
@@ -178,8 +202,8 @@ export class TestClient {
   }
 
   /** A lease. @throws what the coordinator answers with */
-  async acquire(checkpoint: string, version: number | null = null, waitMs = 0) {
-    const { message, descriptors } = await this.ask({ type: 'acquire', checkpoint, version, waitMs })
+  async acquire(checkpoint: string, version: number | null = null, waitMs = 0, selection: string | null = null) {
+    const { message, descriptors } = await this.ask({ type: 'acquire', checkpoint, version, waitMs, selection })
     if (message.type === 'error') throw fromWire(message.error)
     if (message.type !== 'granted') return expect.fail(`"${message.type}" was answered`)
     return { granted: message, descriptors }

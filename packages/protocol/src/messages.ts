@@ -2,6 +2,8 @@ import {
   type Check,
   flag,
   list,
+  listOrNone,
+  MAX_SELECTION_BYTES,
   MAX_SHARDS,
   name,
   nullable,
@@ -9,6 +11,7 @@ import {
   oneOf,
   path,
   printableText,
+  text,
   union,
   wholeNumber,
 } from './schema.ts'
@@ -44,6 +47,8 @@ export interface Acquire {
   readonly version: number | null
   /** How long to wait for a version that is not there yet; more than `MAX_WAIT_MS` counts as that. */
   readonly waitMs: number
+  /** What the client is going to read, a Selection as JSON, so that the arenas it needs come along; null: everything. */
+  readonly selection: string | null
 }
 
 /** Gives a lease back; answered by `done` or `error`. */
@@ -55,7 +60,7 @@ export interface Release {
 
 /**
  * After a reconnect: what the client still holds, to get a lease on it; answered by `resumed` or `error`. Comes with the
- * descriptors [directory, ...shards] when the memory is sealed, and with none otherwise.
+ * descriptors [directory, ...shards, ...arenas] when the memory is sealed, and with those of the arenas otherwise.
  */
 export interface Resume {
   readonly type: 'resume'
@@ -66,6 +71,7 @@ export interface Resume {
   readonly label: string
   readonly backing: Backing
   readonly shards: readonly WireShard[]
+  readonly arenas: readonly WireShard[]
 }
 
 /** Makes a checkpoint known, or a new version of it; answered by `done` with the version, or `error`. */
@@ -119,7 +125,7 @@ export interface Refused {
   readonly oldestProtocol: number
 }
 
-/** A lease; comes with the descriptors [directory, ...shards]. */
+/** A lease; comes with the descriptors [directory, ...shards, ...arenas]. */
 export interface Granted {
   readonly type: 'granted'
   readonly id: number
@@ -132,6 +138,8 @@ export interface Granted {
   readonly label: string
   readonly backing: Backing
   readonly shards: readonly WireShard[]
+  /** Sealed memory with gathered parts of tensors: all that the request's selection needs, and maybe more. */
+  readonly arenas: readonly WireShard[]
 }
 
 /** A lease on what the client had offered. */
@@ -205,8 +213,9 @@ export type Message = ClientMessage | CoordinatorMessage
 
 /** How many descriptors belong to a message; it is invalid with any other number. */
 export function descriptorCountOf(message: Message): number {
-  if (message.type === 'granted') return 1 + message.shards.length
-  return message.type === 'resume' && message.backing === 'sealed' ? 1 + message.shards.length : 0
+  if (message.type === 'granted') return 1 + message.shards.length + message.arenas.length
+  if (message.type !== 'resume') return 0
+  return (message.backing === 'sealed' ? 1 + message.shards.length : 0) + message.arenas.length
 }
 
 /** Longest wait, in milliseconds, about 25 days: what timers can count. */
@@ -215,7 +224,9 @@ export const MAX_WAIT_MS = 2_147_483_647
 const kind = oneOf
 const wait: Check<number> = (value, at) => Math.min(wholeNumber(value, at), MAX_WAIT_MS)
 const software = printableText(256)
-const shards = list(object<WireShard>({ name, byteLength: wholeNumber }), MAX_SHARDS)
+const shard = object<WireShard>({ name, byteLength: wholeNumber })
+const shards = list(shard, MAX_SHARDS)
+const arenas = listOrNone(shard, MAX_SHARDS)
 
 /** Checks what came from a client. @throws ProtocolError MESSAGE_INVALID */
 export const clientMessage: Check<ClientMessage> = union<ClientMessage>({
@@ -232,6 +243,7 @@ export const clientMessage: Check<ClientMessage> = union<ClientMessage>({
     checkpoint: name,
     version: nullable(wholeNumber),
     waitMs: wait,
+    selection: nullable(text(MAX_SELECTION_BYTES)),
   }),
   release: object<Release>({ type: kind('release'), id: wholeNumber, lease: wholeNumber }),
   resume: object<Resume>({
@@ -243,6 +255,7 @@ export const clientMessage: Check<ClientMessage> = union<ClientMessage>({
     label: path,
     backing,
     shards,
+    arenas,
   }),
   publish: object<Publish>({
     type: kind('publish'),
@@ -283,6 +296,7 @@ export const coordinatorMessage: Check<CoordinatorMessage> = union<CoordinatorMe
     label: path,
     backing,
     shards,
+    arenas,
   }),
   resumed: object<Resumed>({ type: kind('resumed'), id: wholeNumber, lease: wholeNumber, version: wholeNumber }),
   done: object<Done>({

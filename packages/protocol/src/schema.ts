@@ -12,6 +12,9 @@ export const MAX_NAME_BYTES = 256
 /** Longest path or label, in bytes: the system's own PATH_MAX. */
 export const MAX_PATH_BYTES = 4096
 
+/** Longest selection, in bytes of JSON: what a frame has room for beside everything else. */
+export const MAX_SELECTION_BYTES: number = 7 * 2 ** 20
+
 /** Entries of one list; what one frame can hold of the smallest entries is the other limit. */
 export const MAX_LIST_LENGTH = 65_536
 
@@ -67,6 +70,15 @@ export function oneOf<const T extends string>(...allowed: readonly T[]): Check<T
 export function nullable<T>(check: Check<T>): Check<T | null> {
   return (value, path) => (value === undefined || value === null ? null : check(value, path))
 }
+
+/** Absent reads as an empty list, so that a field may be added later. */
+export function listOrNone<T>(check: Check<T>, maxLength: number): Check<readonly T[]> {
+  const checked = list(check, maxLength)
+  return (value, path) => (value === undefined ? [] : checked(value, path))
+}
+
+/** Absent reads as 0, so that a count may be added later. */
+export const countOrNone: Check<number> = (value, path) => (value === undefined ? 0 : wholeNumber(value, path))
 
 export function list<T>(check: Check<T>, maxLength: number): Check<readonly T[]> {
   return (value, path) => {

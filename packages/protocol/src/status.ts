@@ -1,5 +1,6 @@
 import {
   type Check,
+  countOrNone,
   flag,
   list,
   MAX_LIST_LENGTH,
@@ -27,6 +28,8 @@ export interface VersionStatus {
   readonly byteLength: number
   /** Bytes that count against the budget. */
   readonly heldBytes: number
+  /** Of these, the bytes of arenas: parts of tensors that were gathered for clients that selected them. */
+  readonly arenaBytes: number
   /** Bytes that are in RAM, or null where that was not measured. */
   readonly residentBytes: number | null
   /** Number of shards. */
@@ -98,6 +101,7 @@ const versionStatus = object<VersionStatus>({
   fingerprint: name,
   byteLength: wholeNumber,
   heldBytes: wholeNumber,
+  arenaBytes: countOrNone,
   residentBytes: nullable(wholeNumber),
   shards: wholeNumber,
   tensors: wholeNumber,

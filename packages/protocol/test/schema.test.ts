@@ -1,5 +1,17 @@
 import { describe, expect, it } from 'vitest'
-import { list, name, nullable, object, oneOf, printableText, text, union, wholeNumber } from '../src/schema.ts'
+import {
+  countOrNone,
+  list,
+  listOrNone,
+  name,
+  nullable,
+  object,
+  oneOf,
+  printableText,
+  text,
+  union,
+  wholeNumber,
+} from '../src/schema.ts'
 
 function refusal(message: string, field?: string): object {
   return expect.objectContaining({ code: 'MESSAGE_INVALID', message, ...(field !== undefined && { field }) })
@@ -58,6 +70,22 @@ describe('object', () => {
     expect(() => inherits({}, '')).toThrow(
       refusal('Invalid message: valueOf is missing, it must be a whole number from 0 to 2^53 - 1'),
     )
+  })
+})
+
+describe('fields that came later', () => {
+  it('read as none when they are absent, and are checked when they are there', () => {
+    const check = object<{ names: readonly string[]; count: number }>({
+      names: listOrNone(name, 2),
+      count: countOrNone,
+    })
+    expect(check({}, '')).toEqual({ names: [], count: 0 })
+    expect(check({ names: ['a', 'b'], count: 3 }, '')).toEqual({ names: ['a', 'b'], count: 3 })
+    expect(() => check({ names: ['a', 'b', 'c'] }, '')).toThrow(/names is a list of 3/)
+    expect(() => check({ names: [1] }, '')).toThrow(/names\[0\] is 1/)
+    expect(() => check({ names: null }, '')).toThrow(/names is null/)
+    expect(() => check({ count: null }, '')).toThrow(/count is null/)
+    expect(() => check({ count: -1 }, '')).toThrow(/count is -1/)
   })
 })
 

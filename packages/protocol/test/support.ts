@@ -65,6 +65,8 @@ const shards = [
   { name: 'model-00002-of-00002.safetensors', byteLength: 0 },
 ]
 
+const arenas = [{ name: 'arena 1', byteLength: 1_000_000 }]
+
 const version = { checkpoint: 'llama', version: 3, fingerprint: 'sha256:00ff' }
 
 export const HELLO: ClientMessage & { type: 'hello' } = {
@@ -86,11 +88,13 @@ export const WELCOME: CoordinatorMessage & { type: 'welcome' } = {
 /** Every message of a client, in every form. */
 export const CLIENT_MESSAGES: readonly ClientMessage[] = [
   HELLO,
-  { type: 'acquire', id: 1, checkpoint: 'llama', version: null, waitMs: 0 },
-  { type: 'acquire', id: 2, checkpoint: 'llämä 🦙', version: 7, waitMs: 30_000 },
+  { type: 'acquire', id: 1, checkpoint: 'llama', version: null, waitMs: 0, selection: null },
+  { type: 'acquire', id: 2, checkpoint: 'llämä 🦙', version: 7, waitMs: 30_000, selection: '{"tensors":[]}' },
   { type: 'release', id: 3, lease: 12 },
-  { type: 'resume', id: 4, ...version, label: '/models/llama', backing: 'sealed', shards },
-  { type: 'resume', id: 5, ...version, label: '/models/llama', backing: 'file', shards },
+  { type: 'resume', id: 4, ...version, label: '/models/llama', backing: 'sealed', shards, arenas: [] },
+  { type: 'resume', id: 5, ...version, label: '/models/llama', backing: 'file', shards, arenas: [] },
+  { type: 'resume', id: 9, ...version, label: '/models/llama', backing: 'sealed', shards, arenas },
+  { type: 'resume', id: 10, ...version, label: '/models/llama', backing: 'file', shards, arenas },
   {
     type: 'publish',
     id: 6,
@@ -137,6 +141,7 @@ export const STATUS: CoordinatorStatus = {
         fingerprint: '',
         byteLength: 5_000_000_000,
         heldBytes: 0,
+        arenaBytes: index,
         residentBytes: index === 0 ? null : 1,
         shards: 2,
         tensors: 291,
@@ -171,8 +176,10 @@ const wireError = {
 export const COORDINATOR_MESSAGES: readonly CoordinatorMessage[] = [
   WELCOME,
   { type: 'refused', error: wireError, protocol: 1, oldestProtocol: 1 },
-  { type: 'granted', id: 1, lease: 1, ...version, label: '/models/llama', backing: 'sealed', shards },
-  { type: 'granted', id: 2, lease: 2, ...version, label: '', backing: 'file', shards: [] },
+  { type: 'granted', id: 1, lease: 1, ...version, label: '/models/llama', backing: 'sealed', shards, arenas: [] },
+  { type: 'granted', id: 9, lease: 9, ...version, label: '/models/llama', backing: 'sealed', shards, arenas },
+  { type: 'granted', id: 10, lease: 10, ...version, label: '/models/llama', backing: 'file', shards, arenas },
+  { type: 'granted', id: 2, lease: 2, ...version, label: '', backing: 'file', shards: [], arenas: [] },
   { type: 'resumed', id: 3, lease: 3, version: 1 },
   { type: 'done', id: 4, result: null },
   { type: 'done', id: 5, result: { version: 2 } },
