@@ -1,5 +1,5 @@
 import { basename, resolve } from 'node:path'
-import type { Checkpoint } from '@onecopy/checkpoint'
+import type { Checkpoint, Selection } from '@onecopy/checkpoint'
 import { type CoordinatorStatus, defaultSocketPath, MAX_NAME_BYTES } from '@onecopy/protocol'
 import { CoordinatorClient, clientFor } from './coordinator-client.ts'
 
@@ -19,16 +19,21 @@ export interface AttachOptions extends ConnectOptions {
   readonly version?: number
   /** How long to wait for a checkpoint that is not published or not loaded yet, in milliseconds. @default 0 */
   readonly waitMs?: number
+  /**
+   * Attaches only this part, see `Checkpoint.select`; parts that are many runs of bytes are gathered by the coordinator, once
+   * for all who select them. @default everything
+   */
+  readonly selection?: Selection
 }
 
 /**
  * A checkpoint of a coordinator, read in place: the pages that every other client reads. The lease ends with `close()` or
  * with this process. Should the coordinator die, the checkpoint stays as it is, and the lease comes back with the next one.
  * @throws CoordinatorError COORDINATOR_UNREACHABLE, CHECKPOINT_UNKNOWN, VERSION_UNKNOWN, VERSION_NOT_READY, LOAD_FAILED,
- * BUDGET_EXCEEDED, CLIENT_REFUSED; ProtocolError PROTOCOL_VERSION_MISMATCH
+ * BUDGET_EXCEEDED, SELECTION_REFUSED, CLIENT_REFUSED; ProtocolError PROTOCOL_VERSION_MISMATCH
  */
 export async function attach(options: AttachOptions = {}): Promise<Checkpoint> {
-  const { version = null, waitMs = 0, checkpoint = process.env['ONECOPY_CHECKPOINT'] } = options
+  const { version = null, waitMs = 0, checkpoint = process.env['ONECOPY_CHECKPOINT'], selection = null } = options
   if (checkpoint === undefined) {
     throw new TypeError('The option checkpoint must be a name; it can also come from ONECOPY_CHECKPOINT')
   }
@@ -36,7 +41,7 @@ export async function attach(options: AttachOptions = {}): Promise<Checkpoint> {
   requireName(checkpoint)
   requireWholeNumber('waitMs', waitMs)
   if (version !== null) requireWholeNumber('version', version)
-  return clientFor(socketOf(options), nameOf(options)).attach(checkpoint, version, waitMs)
+  return clientFor(socketOf(options), nameOf(options)).attach({ checkpoint, version, waitMs, selection })
 }
 
 /** What `publish` can ask of a coordinator; see `PublishOptions` of the coordinator. */

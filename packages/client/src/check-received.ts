@@ -13,11 +13,13 @@ export function checkReceived(granted: Granted, descriptors: readonly number[]):
     throw new CoordinatorError('RECEIVED_INVALID', message, { checkpoint: granted.checkpoint })
   }
   if (!isSealed(descriptors[0]!)) refuse('its directory is not sealed memory')
-  for (const [at, { name, byteLength }] of granted.shards.entries()) {
+  for (const [at, { name, byteLength }] of [...granted.shards, ...granted.arenas].entries()) {
     const descriptor = descriptors[at + 1]!
+    const isArena = at >= granted.shards.length
+    const subject = `${isArena ? 'its' : 'shard'} "${name}"`
     const found = fstatSync(descriptor)
-    if (!found.isFile()) refuse(`shard "${name}" is not a file`)
-    if (found.size !== byteLength) refuse(`shard "${name}" has ${found.size} bytes; it must have ${byteLength}`)
-    if (granted.backing === 'sealed' && !isSealed(descriptor)) refuse(`shard "${name}" is not sealed memory`)
+    if (!found.isFile()) refuse(`${subject} is not a file`)
+    if (found.size !== byteLength) refuse(`${subject} has ${found.size} bytes; it must have ${byteLength}`)
+    if ((isArena || granted.backing === 'sealed') && !isSealed(descriptor)) refuse(`${subject} is not sealed memory`)
   }
 }

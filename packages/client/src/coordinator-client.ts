@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Checkpoint, type CheckpointOrigin } from '@onecopy/checkpoint'
-import type { CoordinatorStatus, Granted } from '@onecopy/protocol'
+import { Checkpoint, type CheckpointOrigin, type Selection } from '@onecopy/checkpoint'
+import { CoordinatorError, type CoordinatorStatus, type Granted } from '@onecopy/protocol'
 import { adoptFileMapping, closeDescriptors, type FileMapping, mapDescriptor } from '@onecopy/sharedarraybuffer-utils'
 import { checkReceived } from './check-received.ts'
 import { type Answer, Link, type Request } from './link.ts'
+import { selectionText } from './selection-text.ts'
 
 /** First pause before a reconnect, and the longest, in milliseconds; each try doubles it, and half of it is chance. */
 const FIRST_PAUSE_MS = 50
@@ -15,11 +16,23 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1
 /** What this process holds of a coordinator: a lease, and what is needed to get it again from another coordinator. */
 interface Holding {
   readonly granted: Granted
+  /** What the user has: the whole, or the part that was asked for. */
   readonly checkpoint: Checkpoint
+  /** What a new coordinator is offered. */
+  readonly whole: Checkpoint
   readonly directory: FileMapping
+  readonly arenas: readonly FileMapping[]
   /** The lease's number with the present coordinator; null while there is none. */
   lease: number | null
   version: number
+}
+
+/** What somebody wants to attach; see `AttachOptions`. */
+export interface Wanted {
+  readonly checkpoint: string
+  readonly version: number | null
+  readonly waitMs: number
+  readonly selection: Selection | null
 }
 
 /** A process's attachment to one coordinator: one connection, which comes back by itself, and all checkpoints over it. */
@@ -44,8 +57,15 @@ export class CoordinatorClient {
    * Attaches a checkpoint.
    * @throws CoordinatorError; ProtocolError; CheckpointError and SharedMemoryError when what came cannot be used
    */
-  async attach(checkpoint: string, version: number | null, waitMs: number): Promise<Checkpoint> {
-    const { link, message, descriptors } = await this.#ask({ type: 'acquire', checkpoint, version, waitMs })
+  async attach(wanted: Wanted): Promise<Checkpoint> {
+    return (await this.#acquire(wanted)).checkpoint
+  }
+
+  async #acquire(asked: Wanted): Promise<Holding> {
+    const selection = asked.selection === null ? null : selectionText(asked.selection)
+    // What the coordinator reads, whatever becomes of the caller's object.
+    const wanted: Wanted = { ...asked, selection: selection === null ? null : JSON.parse(selection) }
+    const { link, message, descriptors } = await this.#ask({ type: 'acquire', ...wanted, selection })
     if (message.type !== 'granted') {
       closeDescriptors(descriptors)
       throw new TypeError(`The coordinator answered "${message.type}" to "acquire"`)
@@ -56,10 +76,12 @@ export class CoordinatorClient {
         return holding?.version ?? message.version
       },
       release: () => holding !== null && this.#release(holding),
-      latest: (current) => this.#latest(checkpoint, current),
+      latest: (current) => (holding === null ? Promise.resolve(current) : this.#latest(wanted, holding)),
+      // A part of a part is made here: the coordinator knows the whole only.
+      ...(wanted.selection === null && { select: (part: Selection) => this.#select(wanted, holding, part) }),
     }
     try {
-      holding = adopt(message, descriptors, origin)
+      holding = adopt(message, descriptors, wanted.selection, origin)
     } catch (error) {
       giveBack(link, message.lease)
       throw error
@@ -68,7 +90,7 @@ export class CoordinatorClient {
     }
     this.#holdings.add(holding)
     if (link.lost) this.#seekLeases([holding])
-    return holding.checkpoint
+    return holding
   }
 
   async publish(
@@ -161,12 +183,12 @@ export class CoordinatorClient {
 
   /** Offers what is held to a new coordinator: sealed memory goes with it, so that nothing is read from disk again. */
   async #resume(link: Link, holding: Holding): Promise<void> {
-    const { checkpoint, fingerprint, label, backing, shards } = holding.granted
-    const offer = { checkpoint, version: holding.version, fingerprint, label, backing, shards }
+    const { checkpoint, fingerprint, label, backing, shards, arenas } = holding.granted
+    const offer = { checkpoint, version: holding.version, fingerprint, label, backing, shards, arenas }
     let kept: Kept | null = null
     try {
-      kept = backing === 'sealed' ? keep(holding) : null
-      const { message } = await link.request({ type: 'resume', ...offer }, kept?.descriptors)
+      kept = keep(holding)
+      const { message } = await link.request({ type: 'resume', ...offer }, kept.descriptors)
       if (message.type !== 'resumed') return
       const { lease, version } = message
       if (link.lost) return
@@ -198,18 +220,31 @@ export class CoordinatorClient {
     if (link != null && wanted) await this.#resume(link, holding)
   }
 
-  async #latest(name: string, current: Checkpoint): Promise<Checkpoint> {
-    const newest = await this.attach(name, null, 0)
-    if (newest.version !== current.version || newest.fingerprint !== current.fingerprint) return newest
-    newest.close()
-    return current
+  /** Null while there is no coordinator, and when it ends before it has answered: then the part is made in this process. */
+  async #select(wanted: Wanted, holding: Holding | null, selection: Selection): Promise<Checkpoint | null> {
+    if (holding === null || holding.lease === null) return null
+    try {
+      return await this.attach({ ...wanted, version: holding.version, waitMs: 0, selection })
+    } catch (error) {
+      if (error instanceof CoordinatorError && error.code === 'COORDINATOR_UNREACHABLE') return null
+      throw error
+    }
+  }
+
+  async #latest(wanted: Wanted, current: Holding): Promise<Checkpoint> {
+    const newest = await this.#acquire({ ...wanted, version: null, waitMs: 0 })
+    const same = newest.version === current.version && newest.granted.fingerprint === current.granted.fingerprint
+    if (!same) return newest.checkpoint
+    newest.checkpoint.close()
+    return current.checkpoint
   }
 
   #release(holding: Holding): void {
-    if (!this.#holdings.delete(holding)) return
-    holding.directory.close()
-    const { lease } = holding
-    if (lease !== null) void this.#link?.then((link) => giveBack(link, lease)).catch(() => {})
+    const { lease, whole, directory, arenas } = holding
+    whole.close()
+    for (const mapping of [directory, ...arenas]) mapping.close()
+    if (this.#holdings.delete(holding) && lease !== null)
+      void this.#link?.then((link) => giveBack(link, lease)).catch(() => {})
   }
 }
 
@@ -224,30 +259,42 @@ interface Kept {
   close(): void
 }
 
-function keep({ checkpoint, directory }: Holding): Kept {
-  const shards = Checkpoint.adopt(checkpoint.share())
-  const table = adoptFileMapping(directory.share())
+function keep({ granted, whole, directory, arenas }: Holding): Kept {
+  const shards = granted.backing === 'sealed' ? Checkpoint.adopt(whole.share()) : null
+  const mappings = (shards === null ? arenas : [directory, ...arenas]).map((mapping) =>
+    adoptFileMapping(mapping.share()),
+  )
+  const descriptors = mappings.map(({ descriptor }) => descriptor)
+  if (shards !== null) descriptors.splice(1, 0, ...shards.descriptors())
   return {
-    descriptors: [table.descriptor, ...shards.descriptors()],
+    descriptors,
     close: () => {
-      table.close()
-      shards.close()
+      shards?.close()
+      for (const mapping of mappings) mapping.close()
     },
   }
 }
 
 /** A checkpoint over the descriptors that came with a lease, after each of them was checked. */
-function adopt(granted: Granted, descriptors: readonly number[], origin: CheckpointOrigin): Holding {
+function adopt(
+  granted: Granted,
+  descriptors: readonly number[],
+  selection: Selection | null,
+  origin: CheckpointOrigin,
+): Holding {
   checkReceived(granted, descriptors)
   const mapped: FileMapping[] = []
   try {
     const directory = mapDescriptor(descriptors[0]!, `directory of ${granted.label}`)
     mapped.push(directory)
-    for (const [at, { name, byteLength }] of granted.shards.entries()) {
+    for (const [at, { name, byteLength }] of [...granted.shards, ...granted.arenas].entries()) {
       mapped.push(mapDescriptor(descriptors[at + 1]!, name, { expectedByteLength: byteLength }))
     }
-    const checkpoint = Checkpoint.adoptMappings(granted.label, directory, mapped.slice(1), origin)
-    return { granted, checkpoint, directory, lease: granted.lease, version: granted.version }
+    const shards = mapped.slice(1, 1 + granted.shards.length)
+    const arenas = mapped.slice(1 + granted.shards.length)
+    const whole = Checkpoint.adoptMappings(granted.label, directory, shards, selection === null ? origin : null)
+    const checkpoint = selection === null ? whole : whole.selectWith(selection, arenas, origin)
+    return { granted, checkpoint, whole, directory, arenas, lease: granted.lease, version: granted.version }
   } catch (error) {
     for (const mapping of mapped) mapping.close()
     throw error

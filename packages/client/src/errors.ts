@@ -1,5 +1,5 @@
 /** Every code that `ClientError` can carry; each has its entry in `docs/errors.md`. */
-export type ClientErrorCode = 'WEIGHTS_UNAVAILABLE' | 'POOL_DESTROYED'
+export type ClientErrorCode = 'WEIGHTS_UNAVAILABLE' | 'POOL_DESTROYED' | 'PLACE_UNKNOWN'
 
 /** A failure of a pool or of one of its threads. Match on `code`: classes do not survive threads. */
 export class ClientError extends Error {

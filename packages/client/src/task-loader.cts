@@ -2,8 +2,35 @@
 // ESM that is a synchronous import, and ending a thread in the midst of one ends the whole process on Node 20 ("IsGraphAsync
 // must be used on an instantiated module"). So this is CommonJS, and gets the user's module with import().
 
-/** The function of a task's name, see task-name.ts. */
+const { threadId, workerData } = require('node:worker_threads') as typeof import('node:worker_threads')
+
+type WorkerDataModule = typeof import('./worker-data.ts', { with: { 'resolution-mode': 'import' }})
+
+// Written out, because it must be known before anything is imported.
+const IMPORTS_KEY: WorkerDataModule['IMPORTS_KEY'] = 'onecopy:imports'
+const board: ReturnType<WorkerDataModule['createImportBoard']> = workerData[IMPORTS_KEY]
+const slot = 1 + (threadId % (board.length - 1))
+let imports = 0
+
+/** The function of a task's name, see task-name.ts. The pool does not end the thread while this imports, if it can wait. */
 async function find(taskName: string): Promise<unknown> {
+  imports++
+  // Written before the end is looked for; the pool writes the end before it looks here. So one of the two sees the other.
+  Atomics.store(board, slot, threadId)
+  try {
+    return isEnding() ? null : await load(taskName)
+  } finally {
+    if (--imports === 0) Atomics.compareExchange(board, slot, threadId, 0)
+    // Here the thread is easy to end. Going on, it would begin the task that waits for this module.
+    if (isEnding()) await new Promise(() => {})
+  }
+}
+
+function isEnding(): boolean {
+  return Atomics.load(board, 0) === 1
+}
+
+async function load(taskName: string): Promise<unknown> {
   const { parseTaskName } = await import('./task-name.ts')
   const { name, url } = parseTaskName(taskName)
   const loaded = (await import(url)) as Record<string, unknown>

@@ -6,7 +6,7 @@ import type { Piscina } from 'piscina'
 import { ClientError } from './errors.ts'
 import { Generation } from './generation.ts'
 import { formatTaskName } from './task-name.ts'
-import { type PoolWorkerData, SHARE_KEY } from './worker-data.ts'
+import { createImportBoard, IMPORTS_KEY, type PoolWorkerData, SHARE_KEY } from './worker-data.ts'
 
 type PiscinaOptions = NonNullable<ConstructorParameters<typeof Piscina>[0]>
 type PiscinaRunOptions = NonNullable<Parameters<Piscina['run']>[1]>
@@ -112,7 +112,10 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
     this.emit('close')
   }
 
-  /** Ends the threads at once (tasks reject) and gives up the pool's hold on the checkpoint. Idempotent. */
+  /**
+   * Ends the threads without waiting for their tasks, which reject, and gives up the pool's hold on the checkpoint. Threads that
+   * are importing a module get a few seconds to finish that. Idempotent.
+   */
   async destroy(): Promise<void> {
     this.#destroyed = true
     await Promise.all([...this.#draining, this.#current].map((generation) => generation.destroy()))
@@ -125,7 +128,8 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
   #start(checkpoint: Checkpoint): Generation<Task, Result> {
     const { filename, name, workerData, ...options } = this.#options
     const own = Checkpoint.adopt(checkpoint.share())
-    const shared: PoolWorkerData = { [SHARE_KEY]: own.share() }
+    const imports = createImportBoard()
+    const shared: PoolWorkerData = { [SHARE_KEY]: own.share(), [IMPORTS_KEY]: imports }
     try {
       const piscina = new this.#Piscina<Task, Result>({
         ...options,
@@ -136,7 +140,7 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
       for (const event of EVENTS) piscina.on(event, (...args) => this.emit(event, ...args))
       // piscina announces its first threads in a microtask, before the caller of an async function can listen.
       piscina.on('workerCreate', (worker) => process.nextTick(() => this.emit('workerCreate', worker)))
-      return new Generation(own, piscina)
+      return new Generation(own, piscina, imports)
     } catch (error) {
       own.close()
       throw error
@@ -148,18 +152,6 @@ function poolDestroyed(): ClientError {
   return new ClientError('POOL_DESTROYED', 'The worker pool was destroyed')
 }
 
-/**
- * Starts a pool of threads that share one checkpoint.
- * @throws TypeError or RangeError for options that piscina refuses; CheckpointError CHECKPOINT_CLOSED
- */
-export async function createWorkerPool<Task = unknown, Result = unknown>(
-  options: WorkerPoolOptions,
-): Promise<WorkerPool<Task, Result>> {
-  // Loaded here: a process that only attaches need not wait for it.
-  const { Piscina } = await import('piscina')
-  return new WorkerPool<Task, Result>(Piscina, options)
-}
-
 /** See task-loader.cts for why the user's module is not what piscina loads. */
 const TASK_LOADER = fileURLToPath(new URL('./task-loader.cjs', import.meta.url))
 
@@ -168,7 +160,8 @@ function taskName(name: string | null | undefined, filename: string | URL): stri
   return formatTaskName({ name: name ?? 'default', url: given ? pathToFileURL(filename).href : new URL(filename).href })
 }
 
-function assertPlainObject(workerData: unknown): void {
+/** @throws TypeError when a pool's workerData is something to which nothing can be added */
+export function assertPlainObject(workerData: unknown): void {
   if (workerData === undefined) return
   const prototype =
     typeof workerData === 'object' && workerData !== null ? Object.getPrototypeOf(workerData) : undefined

@@ -1,7 +1,7 @@
 import { threadId, workerData } from 'node:worker_threads'
 import { Checkpoint } from '@onecopy/checkpoint'
 import { ClientError } from './errors.ts'
-import { type PoolWorkerData, SHARE_KEY } from './worker-data.ts'
+import { PLACE_KEY, type PoolWorkerData, SHARE_KEY, type WorkerPlace } from './worker-data.ts'
 
 // Taken when the module is loaded, which piscina does before it hands out the first task; the handle is given back when
 // the thread ends.
@@ -19,4 +19,9 @@ export function weights(): Checkpoint {
     'WEIGHTS_UNAVAILABLE',
     `weights() was called in ${where}; call it in the module that createWorkerPool runs`,
   )
+}
+
+/** This thread's worker and its place in the mesh, or null where the pool was made without a plan. */
+export function place(): WorkerPlace | null {
+  return (workerData as PoolWorkerData | null)?.[PLACE_KEY] ?? null
 }

@@ -32,6 +32,34 @@ describe('checkReceived()', () => {
     )
   })
 
+  it('takes arenas only as sealed memory, whatever the shards are', async () => {
+    const folder = await saveModel(join(temporaryFolder(), 'model'))
+    const { granted, descriptors } = await grantOf(folder)
+    using arena = sealBytes(new Uint8Array(100), 'arena')
+    const arenas = [{ name: 'arena 1', byteLength: 100 }]
+    const shards = granted.shards.map(({ name }) => open(join(folder, name)))
+    const file = open(await fileOf(folder, 100))
+    for (const [backing, given] of [
+      ['sealed', descriptors],
+      ['file', [descriptors[0]!, ...shards]],
+    ] as const) {
+      checkReceived({ ...granted, backing, arenas }, [...given, arena.descriptor])
+      expect(await refused({ ...granted, backing, arenas }, [...given, file])).toBe(
+        'its "arena 1" is not sealed memory',
+      )
+      const longer = [{ name: 'arena 1', byteLength: 101 }]
+      expect(await refused({ ...granted, backing, arenas: longer }, [...given, arena.descriptor])).toBe(
+        'its "arena 1" has 100 bytes; it must have 101',
+      )
+    }
+  })
+
+  async function fileOf(folder: string, byteLength: number): Promise<string> {
+    const path = join(folder, `${byteLength} bytes`)
+    writeFileSync(path, new Uint8Array(byteLength))
+    return path
+  }
+
   it('refuses other sizes, and what is neither file nor memory', async () => {
     const folder = await saveModel(join(temporaryFolder(), 'model'))
     const { granted, descriptors } = await grantOf(folder)

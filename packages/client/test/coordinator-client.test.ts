@@ -1,17 +1,22 @@
+import { closeSync, fstatSync, openSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { openCheckpoint, type Selection } from '@onecopy/checkpoint'
 import { attach } from '@onecopy/client'
-import { sealBytes } from '@onecopy/sharedarraybuffer-utils'
+import { type FileMapping, mappingCount, sealBytes } from '@onecopy/sharedarraybuffer-utils'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { CoordinatorClient } from '../src/coordinator-client.ts'
 import {
   bytesReadBy,
+  collectUntil,
   descriptorCount,
   grantOf,
   leasesOf,
   modelHash,
   Program,
+  quarter,
   refusal,
+  saveMatrices,
   saveModel,
   standIn,
   statusWhere,
@@ -21,6 +26,8 @@ import {
 } from './support.ts'
 
 const MIB = 2 ** 20
+
+const WANTED = { checkpoint: 'a', version: null, waitMs: 0, selection: null }
 
 describe('a client whose coordinator dies', () => {
   let folder: string
@@ -190,9 +197,13 @@ describe('new versions', () => {
 
 describe('CoordinatorClient', () => {
   /** A coordinator that the test speaks for, and what it grants. */
-  async function start(onAcquire: (send: (...messages: object[]) => void, id: number) => void) {
+  async function start(onAcquire: (send: (...messages: object[]) => void, id: number) => void, selection?: Selection) {
     const folder = temporaryFolder()
-    const { granted, descriptors } = await grantOf(await saveModel(join(folder, 'model')))
+    const model = join(folder, 'model')
+    const { granted, descriptors } = await grantOf(
+      await (selection ? saveMatrices(model) : saveModel(model)),
+      selection,
+    )
     const socket = join(folder, 'socket')
     const { counterparts, close } = await standIn(socket, (message, { connection }) => {
       if (message.type === 'hello') return connection.send(WELCOME)
@@ -212,7 +223,7 @@ describe('CoordinatorClient', () => {
   it('tells of a version that is announced right behind the grant', async () => {
     const event = { type: 'version', checkpoint: 'a', version: 2, fingerprint: 'f' }
     const { client, granted } = await start((send, id) => send({ ...granted, id }, event))
-    const checkpoint = await client.attach('a', null, 0)
+    const checkpoint = await client.attach(WANTED)
     expect(await new Promise((resolve) => checkpoint.once('version', resolve))).toEqual({ checkpoint: 'a', version: 2 })
     checkpoint.close()
   })
@@ -227,19 +238,137 @@ describe('CoordinatorClient', () => {
     ] as const) {
       descriptors.splice(0, descriptors.length, ...whole.with(at, nonsense.descriptor))
       const before = descriptorCount()
-      expect(await refusal(client.attach('a', null, 0))).toMatchObject({ code })
+      expect(await refusal(client.attach(WANTED))).toMatchObject({ code })
       const released = (): number => counterparts[0]!.heard.filter(({ type }) => type === 'release').length
       await until(() => released() === at + 1)
       expect(descriptorCount()).toBeLessThanOrEqual(before + (at === 0 ? 3 : 1))
     }
     descriptors.splice(0, descriptors.length, ...whole)
-    ;(await client.attach('a', null, 0)).close()
+    ;(await client.attach(WANTED)).close()
+  })
+
+  describe('that selects', () => {
+    const wanted = { ...WANTED, selection: quarter(1) }
+
+    /** Attaches with other arenas than the right one. */
+    async function refusedWith(change: (right: number) => { descriptors: number[]; byteLengths: number[] }) {
+      const grants: object[] = []
+      const { client, granted, descriptors, counterparts } = await start(
+        (send, id) => send({ ...granted, ...grants[0], id }),
+        quarter(1),
+      )
+      ;(await client.attach(wanted)).close()
+      await until(() => counterparts[0]!.heard.some(({ type }) => type === 'release'))
+      const [arena] = descriptors.splice(-1)
+      const { descriptors: others, byteLengths } = change(arena!)
+      descriptors.push(...others)
+      grants.push({ arenas: byteLengths.map((byteLength, at) => ({ name: `arena ${at + 1}`, byteLength })) })
+      const before = [descriptorCount(), mappingCount()]
+      const errors = [await refusal(client.attach(wanted)), await refusal(client.attach(wanted))]
+      // The leases are given back, and nothing of what came stays.
+      await until(() => counterparts[0]!.heard.filter(({ type }) => type === 'release').length === 3)
+      await collectUntil(() => descriptorCount() <= before[0]! && mappingCount() <= before[1]!)
+      expect(client.inUse).toBe(false)
+      expect(errors[1]).toMatchObject({ code: errors[0]!.code, message: errors[0]!.message })
+      return errors[0]!
+    }
+
+    it('takes no arena that can be changed', async () => {
+      const path = join(temporaryFolder(), 'arena')
+      writeFileSync(path, new Uint8Array(1000))
+      const descriptor = openSync(path, 'r')
+      const error = await refusedWith(() => ({ descriptors: [descriptor], byteLengths: [1000] }))
+      closeSync(descriptor)
+      expect(error).toMatchObject({ code: 'RECEIVED_INVALID' })
+      expect(error.message).toContain('its "arena 1" is not sealed memory')
+    })
+
+    it('takes no arena of another length than was said', async () => {
+      const error = await refusedWith((arena) => ({ descriptors: [arena], byteLengths: [fstatSync(arena).size - 1] }))
+      expect(error).toMatchObject({ code: 'RECEIVED_INVALID' })
+    })
+
+    it('takes no arena that is none', async () => {
+      using nonsense = sealBytes(new Uint8Array(1000).fill(7), 'nonsense')
+      const error = await refusedWith((arena) => ({
+        descriptors: [arena, nonsense.descriptor],
+        byteLengths: [fstatSync(arena).size, 1000],
+      }))
+      expect(error).toMatchObject({ name: 'SafetensorsError', code: 'SAFETENSORS_HEADER_TOO_LARGE' })
+    })
+
+    it('misses a part that no arena has', async () => {
+      using whole = await openCheckpoint(await saveMatrices(join(temporaryFolder(), 'model')))
+      const { arenas, release } = await whole.holdArenas(quarter(2))
+      const other = arenas[0]!.memory as FileMapping
+      const error = await refusedWith(() => ({
+        descriptors: [other.descriptor],
+        byteLengths: [other.byteLength],
+      }))
+      release()
+      expect(error).toMatchObject({ name: 'CheckpointError', code: 'PART_MISSING', tensor: expect.any(String) })
+      expect(await refusedWith(() => ({ descriptors: [], byteLengths: [] }))).toMatchObject({ code: 'PART_MISSING' })
+    })
+
+    it('offers the arenas that it has to the next coordinator, behind directory and shards', async () => {
+      const { client, granted, descriptors, counterparts, close, socket } = await start(
+        (send, id) => send({ ...granted, id }),
+        quarter(1),
+      )
+      using part = await client.attach(wanted)
+      expect(counterparts[0]!.heard).toContainEqual({
+        type: 'acquire',
+        id: 1,
+        ...wanted,
+        selection: JSON.stringify(quarter(1)),
+      })
+      const resumes: object[] = []
+      const inodes = (given: readonly number[]): number[] => given.map((descriptor) => fstatSync(descriptor).ino)
+      close()
+      await until(() => counterparts[0]!.connection.closed)
+      await standIn(socket, (message, { connection }, received) => {
+        if (message.type === 'hello') return connection.send(WELCOME)
+        if (message.type !== 'resume') return
+        resumes.push({ message, inodes: inodes(received) })
+        connection.send({ type: 'resumed', id: message.id, lease: 1, version: 5 })
+      })
+      await until(() => part.version === 5)
+      expect(granted.arenas).toHaveLength(1)
+      expect(resumes).toMatchObject([{ message: { arenas: granted.arenas }, inodes: inodes(descriptors) }])
+    })
+
+    it('gathers the part itself when the coordinator ends before it has answered', async () => {
+      let end = (): void => {}
+      let asked = 0
+      const { client, granted, close } = await start((send, id) => {
+        if (asked++ === 0) send({ ...granted, id })
+        else end()
+      }, quarter(1))
+      end = close
+      const whole = await client.attach(WANTED)
+      const part = await whole.select(quarter(1))
+      expect([asked, part.tensor('o').shape]).toEqual([2, [64, 16]])
+      expect(whole.arenaBytes).toBeGreaterThan(0)
+      part.close()
+      expect(whole.arenaBytes).toBe(0)
+      whole.close()
+    })
+
+    it('closes its memory also when the connection was given up before', async () => {
+      const { client, granted } = await start((send, id) => send({ ...granted, id }), quarter(1))
+      const before = mappingCount()
+      const part = await client.attach(wanted)
+      await client.close()
+      expect(part.tensor('o').shape).toEqual([64, 16])
+      part.close()
+      await collectUntil(() => mappingCount() <= before)
+    })
   })
 
   it('offers its memory to the next coordinator once for each checkpoint, with all that belongs to it', async () => {
     const { client, granted, counterparts, close, socket } = await start((send, id) => send({ ...granted, id }))
-    const kept = await client.attach('a', null, 0)
-    const closed = await client.attach('a', null, 0)
+    const kept = await client.attach(WANTED)
+    const closed = await client.attach(WANTED)
     const resumes: (readonly [object, number])[] = []
     close()
     await until(() => counterparts[0]!.connection.closed)
@@ -267,6 +396,6 @@ describe('CoordinatorClient', () => {
 
   it('rejects what it cannot understand as an answer', async () => {
     const { client } = await start((send, id) => send({ type: 'done', id, result: null }))
-    await expect(client.attach('a', null, 0)).rejects.toThrow('The coordinator answered "done" to "acquire"')
+    await expect(client.attach(WANTED)).rejects.toThrow('The coordinator answered "done" to "acquire"')
   })
 })

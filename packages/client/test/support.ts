@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { openCheckpoint, saveCheckpoint } from '@onecopy/checkpoint'
+import { type Checkpoint, openCheckpoint, type Selection, saveCheckpoint } from '@onecopy/checkpoint'
 import {
   type ClientMessage,
   type CoordinatorConnection,
@@ -15,7 +15,7 @@ import {
   coordinatorConnection,
   type Granted,
 } from '@onecopy/protocol'
-import { listenUnix, sealBytes, sealFile, UnixListener } from '@onecopy/sharedarraybuffer-utils'
+import { type FileMapping, listenUnix, sealBytes, sealFile, UnixListener } from '@onecopy/sharedarraybuffer-utils'
 import { expect, onTestFinished } from 'vitest'
 
 /** A folder that is removed when the test ends. */
@@ -85,6 +85,49 @@ export function modelHash(fill = 1, tensorBytes = 4096): string {
   return hash.digest('hex')
 }
 
+/**
+ * Saves a small language model's matrices: `o` and `down` are shared out by columns and `gate_up`, two matrices in one, by two
+ * runs of rows, which takes arenas; `embed` and `q` by rows, which does not; `norm` goes to everybody.
+ * @param fill another number makes other values of the same layout
+ */
+export async function saveMatrices(folder: string, { fill = 1, width = 64 } = {}): Promise<string> {
+  const shapes = { embed: [2 * width, width], norm: [width], q: [width, width], o: [width, width] }
+  const mlp = { gate_up: [2 * width, width], down: [width, width] }
+  const tensors = Object.entries({ ...shapes, ...mlp }).map(([name, shape], at) => {
+    const elements = shape.reduce((product, size) => product * size, 1)
+    const data = Float32Array.from({ length: elements }, (_, index) => fill * 1000 + at + (index % 8191) / 8192)
+    return { name, dtype: 'F32' as const, shape, data }
+  })
+  rmSync(folder, { recursive: true, force: true })
+  await saveCheckpoint(folder, tensors, { maxShardBytes: 4 * 4 * width * width })
+  return folder
+}
+
+/** What one of four workers reads of `saveMatrices`. */
+export function quarter(rank: number, width = 64): Selection {
+  const part = (size: number, from = 0): readonly [number, number] => {
+    return [from + (size / 4) * rank, from + (size / 4) * (rank + 1)]
+  }
+  return {
+    tensors: [
+      { name: 'embed', ranges: [part(2 * width)] },
+      { name: 'norm' },
+      { name: 'q', ranges: [part(width)] },
+      { name: 'o', ranges: [[0, width], part(width)] },
+      { name: 'gate_up', ranges: [[part(width), part(width, width)]] },
+      { name: 'down', ranges: [[0, width], part(width)] },
+    ],
+  }
+}
+
+/** sha256 of each tensor, by name. */
+export function hashesOf(checkpoint: Checkpoint): Record<string, string> {
+  const hash = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex')
+  return Object.fromEntries(
+    [...checkpoint.tensors()].map(({ name, buffer }) => [name, hash(new Uint8Array(buffer))] as const),
+  )
+}
+
 export function descriptorCount(): number {
   return readdirSync('/proc/self/fd').length
 }
@@ -128,6 +171,7 @@ export class Program {
   static async start(script: string, ...args: readonly string[]): Promise<Program> {
     const child = fork(fileURLToPath(new URL(`children/${script}`, import.meta.url)), args, {
       env: { ...process.env, NODE_OPTIONS: '' },
+      execArgv: ['--expose-gc'],
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     })
     onTestFinished(() => void child.kill('SIGKILL'))
@@ -248,15 +292,21 @@ export const WELCOME = {
 } as const
 
 /** A grant of a checkpoint in sealed memory, and its descriptors, which are closed when the test ends. */
-export async function grantOf(source: string): Promise<{ granted: Granted; descriptors: number[] }> {
+export async function grantOf(
+  source: string,
+  selection: Selection = { tensors: [] },
+): Promise<{ granted: Granted; descriptors: number[] }> {
   using opened = await openCheckpoint(source)
+  const { arenas, release } = await opened.holdArenas(selection)
+  onTestFinished(release)
   const directory = sealBytes(new Uint8Array(opened.directory), 'directory')
   const shards = await Promise.all(
     opened.shards.map(({ path, byteLength }, at) => sealFile(opened.descriptors()[at]!, path, byteLength)),
   )
-  const mappings = [directory, ...shards]
+  const gathered = arenas.map(({ memory }) => memory as FileMapping)
+  const mappings = [directory, ...shards, ...gathered]
   onTestFinished(() => {
-    for (const mapping of mappings) mapping.close()
+    for (const mapping of [directory, ...shards]) mapping.close()
   })
   const granted: Granted = {
     type: 'granted',
@@ -268,6 +318,7 @@ export async function grantOf(source: string): Promise<{ granted: Granted; descr
     label: opened.label,
     backing: 'sealed',
     shards: opened.shards.map(({ name, byteLength }) => ({ name, byteLength })),
+    arenas: arenas.map(({ byteLength }, at) => ({ name: `arena ${at + 1}`, byteLength })),
   }
   return { granted, descriptors: mappings.map(({ descriptor }) => descriptor) }
 }

@@ -159,6 +159,17 @@ describe.each(['file', 'heap'] as const)('a pool on %s backing', (backing) => {
     expect(pool.checkpoint.fingerprint).toBe(newer.fingerprint)
   })
 
+  it('close() after swap() waits for the old threads, and so does `swapped`', async () => {
+    const pool = await start({ maxThreads: 1 })
+    const { result, release } = await startWaiting(pool)
+    const old = pool.checkpoint
+    const { swapped } = await pool.swap(checkpoint)
+    const closed = pool.close()
+    release()
+    await Promise.all([result, swapped, closed])
+    expect([old.closed, pool.checkpoint.closed]).toEqual([true, true])
+  })
+
   it('swap() to a closed checkpoint is refused and changes nothing', async () => {
     const pool = await start({ maxThreads: 1 })
     const closed = await openCheckpoint(folder, { backing })
