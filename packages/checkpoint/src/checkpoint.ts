@@ -240,7 +240,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
           this.off('version', news)
           release()
         },
-        latest: (current) => this.#latestSelected(current, selection, options),
+        latest: (current) => this.#latestSelected(current, selection),
       }
       const selected = this.#narrow(parts, arenas, (arena) => adoptMemory(arena.memory.share()), origin)
       if (this.#origin !== null) {
@@ -321,12 +321,12 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
     return new Checkpoint(this.label, directory, memory, origin, order)
   }
 
-  async #latestSelected(current: Checkpoint, selection: Selection, options: GatherOptions): Promise<Checkpoint> {
-    // Also when this one was closed: each closes by itself.
+  async #latestSelected(current: Checkpoint, selection: Selection): Promise<Checkpoint> {
+    // Also when this one was closed: each closes by itself. A signal was for the first time only.
     const newest = await this.#origin?.latest(this)
     if (newest === undefined || newest === this) return current
     try {
-      return await newest.select(selection, options)
+      return await newest.select(selection)
     } finally {
       newest.close()
     }

@@ -3,12 +3,16 @@ import { type Command, createCommand, Option } from 'commander'
 import { addServed } from './commands/serve/served-checkpoint.ts'
 import {
   parseDemoSize,
+  parseGroups,
   parseId,
   parseIds,
+  parsePlaces,
   parseProcesses,
+  parseReaders,
   parseSize,
   parseSocket,
   parseThreads,
+  parseTrials,
 } from './option-values.ts'
 import { printable } from './terminal/printable.ts'
 
@@ -20,6 +24,8 @@ Examples:
   onecopy demo ~/models/mistral-7b --threads 8
   onecopy inspect ~/models/mistral-7b --tensors '*.layers.0.*' --sort size
   onecopy verify hf:mistralai/Mistral-7B-v0.1 --deep
+  onecopy plan ~/models/mistral-7b --tp 4 --explain
+  onecopy bench ~/models/mistral-7b --html report.html
   onecopy serve mistral=~/models/mistral-7b --backing sealed --budget 32GiB
   onecopy run --checkpoint mistral -- node server.js
 `
@@ -37,10 +43,12 @@ export function buildProgram(): Command {
     .enablePositionalOptions()
     .addHelpText('after', EXAMPLES)
   addFileCommands(program)
+  addPlan(program)
   addServe(program)
   addCoordinatorCommands(program)
   addRun(program)
   addDemo(program)
+  addBench(program)
   return program
 }
 
@@ -69,6 +77,40 @@ function addFileCommands(program: Command): void {
     .action(async (checkpoint, options) => {
       const { verify } = await import('./commands/verify.ts')
       if (!(await verify(checkpoint, options))) process.exitCode = 1
+    })
+}
+
+function addPlan(program: Command): void {
+  program
+    .command('plan')
+    .description('decide which worker gets which tensors and slices, from headers alone')
+    .argument('<checkpoint>', `${CHECKPOINT}; or what \`onecopy inspect --json\` printed where the checkpoint is`)
+    .option('--tp <count>', 'tensor parallel: workers that share each layer', parsePlaces)
+    .option('--pp <count>', 'pipeline stages: runs of layers', parsePlaces)
+    .option('--ep <count>', 'expert parallel: workers that share the experts', parsePlaces)
+    .option('--replicas <count>', 'workers that hold the same', parsePlaces)
+    .option('--hosts <file>', 'hosts and workers as JSON (default: one host with as many workers as it takes)')
+    .option(
+      '--policy <file>',
+      'rules as JSON, or a preset: llama, qwen, qwen-moe, mixtral, deepseek (default: by names)',
+    )
+    .option('--config <file>', "the model's config.json, for heads and vocabulary (default: beside the checkpoint)")
+    .addOption(
+      new Option('--objective <what>', 'what decides where the rules leave a choice').choices([
+        'balanced',
+        'min-peak',
+        'sequential',
+        'sticky',
+      ]),
+    )
+    .option('--explain [glob]', 'say why; with a glob, also where each tensor whose name matches goes')
+    .option('--diff <file>', 'also say what has to move from an earlier plan (what --json printed)')
+    .option('--json', 'the plan itself, or with --diff what has to move, as JSON')
+    .addOption(variantOption())
+    .addOption(preferOption())
+    .action(async (checkpoint, options) => {
+      const { plan } = await import('./commands/plan.ts')
+      await plan(checkpoint, options)
     })
 }
 
@@ -170,6 +212,25 @@ function addDemo(program: Command): void {
     .action(async (checkpoint, options) => {
       const { demo } = await import('./commands/demo.ts')
       if (!(await demo(checkpoint, options))) process.exitCode = 1
+    })
+}
+
+function addBench(program: Command): void {
+  program
+    .command('bench')
+    .description('measure a checkpoint on this machine: cold start, attaching, and memory that readers share')
+    .argument('<checkpoint>', CHECKPOINT)
+    .option('--trials <count>', 'trials behind each figure', parseTrials, 5)
+    .option('--readers <count>', 'the most threads and processes that share the weights', parseReaders, 4)
+    .option('--only <groups>', 'some of cold-start, attach, sharing, separated by commas', parseGroups)
+    .option('--limit <bytes>', 'measure only the first tensors, of so many bytes together, such as 4GiB', parseSize)
+    .option('--json', 'the figures as one JSON object')
+    .option('--html <file>', 'also write them as a page that needs no other file')
+    .addOption(variantOption())
+    .addOption(preferOption())
+    .action(async (checkpoint, options) => {
+      const { bench } = await import('./commands/bench.ts')
+      await bench(checkpoint, options)
     })
 }
 

@@ -1,10 +1,17 @@
 /** Every code that `CommandError` can carry; each has its entry in `docs/errors.md`. */
 export type CommandErrorCode =
+  | 'BENCH_LIMIT_TOO_SMALL'
+  | 'BENCH_NO_BYTES'
+  | 'BENCH_PROCESS_FAILED'
+  | 'BENCH_REPORT_UNWRITABLE'
+  | 'DESCRIPTION_INVALID'
   | 'DEMO_DISK_FULL'
   | 'DEMO_GENERATION_FAILED'
   | 'DEMO_PROCESS_FAILED'
   | 'DEMO_THREADS_MISSING'
   | 'FILE_ENDED_EARLY'
+  | 'FILE_INVALID'
+  | 'POLICY_MISSING'
   | 'PROGRAM_NOT_STARTED'
 
 /** Facts that an error carries beside its message. */

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander'
+import { GROUPS, type Group } from './commands/bench/result.ts'
 import { parseByteLength } from './terminal/units.ts'
 
 /** More threads than the largest hosts have cores. */
@@ -6,6 +7,12 @@ const MAX_THREADS = 1024
 
 /** Processes of a demo: each is a Node.js of its own, with some 50 MB before it does anything. */
 const MAX_PROCESSES = 256
+
+/** Trials behind each figure of a bench; more than this is a day's work. */
+const MAX_TRIALS = 1000
+
+/** Places along one axis of a mesh: what a policy may say too. */
+const MAX_PLACES = 8192
 
 /** The smallest checkpoint that still has several shards worth the name. */
 const MIN_DEMO_BYTES = 8 * 2 ** 20
@@ -19,6 +26,25 @@ export function parseThreads(text: string): number {
 
 export function parseProcesses(text: string): number {
   return parseWholeNumber(text, 0, MAX_PROCESSES)
+}
+
+export function parseReaders(text: string): number {
+  return parseWholeNumber(text, 1, MAX_PROCESSES)
+}
+
+export function parseTrials(text: string): number {
+  return parseWholeNumber(text, 1, MAX_TRIALS)
+}
+
+/** Groups of figures, separated by commas; giving the option again adds to them. */
+export function parseGroups(text: string, previous: readonly Group[] = []): readonly Group[] {
+  const groups = text.split(',').map((name) => GROUPS.find((group) => group === name.trim()))
+  if (groups.every((group) => group !== undefined)) return [...new Set([...previous, ...groups])]
+  throw new InvalidArgumentError(`It must be some of ${GROUPS.join(', ')}, separated by commas.`)
+}
+
+export function parsePlaces(text: string): number {
+  return parseWholeNumber(text, 1, MAX_PLACES)
 }
 
 export function parseId(text: string): number {

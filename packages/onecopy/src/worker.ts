@@ -1,1 +1,2 @@
-export { weights } from '@onecopy/client/worker'
+export type { WorkerPlace } from '@onecopy/client'
+export { place, weights } from '@onecopy/client/worker'

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import * as onecopy from '../src/index.ts'
+import * as worker from '../src/worker.ts'
 
 test('index.ts exports what people use', () => {
   expect(Object.keys(onecopy).sort()).toEqual([
@@ -9,6 +10,10 @@ test('index.ts exports what people use', () => {
     'Coordinator',
     'CoordinatorError',
     'DTYPES',
+    'PRESETS',
+    'PlacedPool',
+    'PlacementError',
+    'Plan',
     'ProtocolError',
     'SafetensorsError',
     'SharedMemoryError',
@@ -19,10 +24,17 @@ test('index.ts exports what people use', () => {
     'coordinatorStatus',
     'createWorkerPool',
     'defaultSocketPath',
+    'fromDeviceMap',
+    'fromMaxMemory',
+    'fromTpPlan',
+    'indexHeaders',
+    'oneHost',
     'openCheckpoint',
     'parseHeader',
     'parseSafetensors',
     'parseShardIndex',
+    'planPlacement',
+    'presetFor',
     'processMemory',
     'publishTo',
     'readHeaderLength',
@@ -32,4 +44,8 @@ test('index.ts exports what people use', () => {
     'serializeHeader',
     'startCoordinator',
   ])
+})
+
+test('worker.ts exports what a task needs', () => {
+  expect(Object.keys(worker).sort()).toEqual(['place', 'weights'])
 })

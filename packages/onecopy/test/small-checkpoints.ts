@@ -43,3 +43,42 @@ interface IndexJson {
 function tensor(name: string, dtype: Dtype, shape: readonly number[], byteLength: number) {
   return { name, dtype, shape, data: Uint8Array.from({ length: byteLength }, (_, at) => at % 60) }
 }
+
+/** Sizes of `saveLlama`; two heads of keys and values, of 4 positions each. */
+export const LLAMA = { layers: 4, hidden: 16, inner: 32, heads: 4, keyValueHeads: 2, headSize: 4, vocabulary: 64 }
+
+/** A checkpoint with the names and proportions of a llama model, in several shards, without `config.json`. */
+export async function saveLlama(folder: string): Promise<string> {
+  const { layers, hidden, inner, heads, keyValueHeads, headSize, vocabulary } = LLAMA
+  const matrices: Record<string, readonly number[]> = {
+    'self_attn.q_proj': [heads * headSize, hidden],
+    'self_attn.k_proj': [keyValueHeads * headSize, hidden],
+    'self_attn.v_proj': [keyValueHeads * headSize, hidden],
+    'self_attn.o_proj': [hidden, heads * headSize],
+    'mlp.gate_proj': [inner, hidden],
+    'mlp.up_proj': [inner, hidden],
+    'mlp.down_proj': [hidden, inner],
+    input_layernorm: [hidden],
+    post_attention_layernorm: [hidden],
+  }
+  const shapes: [name: string, shape: readonly number[]][] = [['model.embed_tokens', [vocabulary, hidden]]]
+  for (let layer = 0; layer < layers; layer++) {
+    for (const [name, shape] of Object.entries(matrices)) shapes.push([`model.layers.${layer}.${name}`, shape])
+  }
+  shapes.push(['model.norm', [hidden]], ['lm_head', [vocabulary, hidden]])
+  const tensors = shapes.map(([name, shape]) => {
+    const elements = shape.reduce((product, size) => product * size, 1)
+    return tensor(`${name}.weight`, 'BF16', shape, 2 * elements)
+  })
+  await saveCheckpoint(folder, tensors, { maxShardBytes: 8192 })
+  return folder
+}
+
+/** What a `config.json` says of `saveLlama`. */
+export const LLAMA_CONFIG = {
+  model_type: 'llama',
+  hidden_size: LLAMA.hidden,
+  num_attention_heads: LLAMA.heads,
+  num_key_value_heads: LLAMA.keyValueHeads,
+  vocab_size: LLAMA.vocabulary,
+}

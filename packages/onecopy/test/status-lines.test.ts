@@ -12,8 +12,18 @@ function keep(text: string): string {
 }
 
 function version(number: number, state: 'ready' | 'releasing' | 'unloaded', changes: object = {}) {
-  const facts = { fingerprint: 'f', byteLength: GIB, heldBytes: GIB, residentBytes: GIB, shards: 2, tensors: 9 }
-  return { version: number, state, ...facts, leases: 0, since: SINCE, changed: false, ...changes }
+  const facts = { fingerprint: 'f', byteLength: GIB, heldBytes: GIB, arenaBytes: 0, residentBytes: GIB }
+  return {
+    version: number,
+    state,
+    ...facts,
+    shards: 2,
+    tensors: 9,
+    leases: 0,
+    since: SINCE,
+    changed: false,
+    ...changes,
+  }
 }
 
 function client(name: string, leases: readonly { checkpoint: string; version: number }[], uid = 1000) {
@@ -52,6 +62,17 @@ describe('statusLines', () => {
       ['m', '1', 'sealed', '1.00 GiB', '1.00 GiB', '1.00 GiB', '3', 'yes', 'releasing files changed', '/models/m'],
       ['m', '2', 'sealed', '1.00 GiB', '1.00 GiB', '1.00 GiB', '0', 'yes', 'ready', '/models/m'],
       ['n', '1', 'file', '1.00 GiB', '0 B', '–', '0', 'no', 'unloaded', '/models/n/a and 1 more'],
+    ])
+  })
+
+  test('has a column for the memory of arenas when there are any', () => {
+    const versions = [version(1, 'releasing'), version(2, 'ready', { heldBytes: 2 * GIB, arenaBytes: GIB })]
+    const checkpoints = [{ name: 'm', source: '/models/m', backing: 'sealed', pinned: false, versions }] as const
+    const [head, ...rows] = statusLines(status({ checkpoints }), NOW, plain).slice(4, 7)
+    expect(head!.split(/ {2,}/).slice(3, 7)).toEqual(['size', 'held', 'of it arenas', 'in RAM'])
+    expect(rows.map((row) => row.split(/ {2,}/).slice(3, 7))).toEqual([
+      ['1.00 GiB', '1.00 GiB', '0 B', '1.00 GiB'],
+      ['1.00 GiB', '2.00 GiB', '1.00 GiB', '1.00 GiB'],
     ])
   })
 

@@ -29,6 +29,8 @@ function coordinatorFacts({ pid, since, socket, heldBytes, budgetBytes }: Coordi
 function checkpointLines(checkpoints: readonly CheckpointStatus[], { dim, good, bad }: Style): string[] {
   const stateText = ({ state, changed }: VersionStatus): string =>
     `${state === 'ready' ? good(state) : state}${changed ? ` ${bad('files changed')}` : ''}`
+  // Few coordinators have any: they come with clients that selected a part of a checkpoint.
+  const hasArenas = checkpoints.some(({ versions }) => versions.some(({ arenaBytes }) => arenaBytes > 0))
   const rows = checkpoints.flatMap(({ name, source, backing, pinned, versions }) =>
     versions.map((version) => [
       displayName(name),
@@ -36,6 +38,7 @@ function checkpointLines(checkpoints: readonly CheckpointStatus[], { dim, good, 
       backing,
       formatBytes(version.byteLength),
       formatBytes(version.heldBytes),
+      ...(hasArenas ? [formatBytes(version.arenaBytes)] : []),
       version.residentBytes === null ? '–' : formatBytes(version.residentBytes),
       formatInteger(version.leases),
       pinned ? 'yes' : 'no',
@@ -47,7 +50,7 @@ function checkpointLines(checkpoints: readonly CheckpointStatus[], { dim, good, 
     { title: 'checkpoint' },
     right('version'),
     { title: 'backing' },
-    ...['size', 'held', 'in RAM', 'leases'].map(right),
+    ...['size', 'held', ...(hasArenas ? ['of it arenas'] : []), 'in RAM', 'leases'].map(right),
     ...['pinned', 'state', 'source'].map((title) => ({ title })),
   ]
   return tableLines(columns, rows, dim)

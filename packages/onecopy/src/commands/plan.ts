@@ -1,0 +1,55 @@
+import { readFile } from 'node:fs/promises'
+import { Plan, type PlanDiff, planPlacement } from '@onecopy/placement'
+import { CommandError } from '../errors.ts'
+import { printable } from '../terminal/printable.ts'
+import { styleOf } from '../terminal/style.ts'
+import { printableJson } from '../terminal/text.ts'
+import { globMatcher } from './glob.ts'
+import { diffLines, explanationLines, type PlanNames, planLines } from './plan/plan-lines.ts'
+import { readIndex } from './plan/read-index.ts'
+import { type PlanSettings, policyOf, topologyOf } from './plan/read-settings.ts'
+
+/** The options of `onecopy plan`. */
+export interface PlanOptions extends PlanSettings {
+  readonly json?: boolean
+  /** A glob, or true for the decisions alone. */
+  readonly explain?: string | true
+  /** A file with an earlier plan. */
+  readonly diff?: string
+  readonly variant?: string
+  readonly prefer?: 'index' | 'single'
+}
+
+/** Plans which worker gets which tensors and slices, and prints it: a table for people, the plan itself for programs. */
+export async function plan(source: string, options: PlanOptions): Promise<void> {
+  const previous = options.diff === undefined ? null : await readPlan(options.diff)
+  const planned = await readIndex(source, options)
+  const { policy, origin } = await policyOf(planned, options)
+  const topology = await topologyOf(policy, options)
+  const result = planPlacement(planned.index, topology, policy)
+  const diff = previous === null ? null : result.diff(previous)
+  const text = options.json
+    ? // Alone, this is a file for --diff and for `Plan.parse`.
+      diff === null
+      ? printable(result.toString())
+      : printableJson(diff)
+    : linesOf(result, diff, { label: planned.label, origin }, options).join('\n')
+  process.stdout.write(`${text}\n`)
+}
+
+function linesOf(result: Plan, diff: PlanDiff | null, names: PlanNames, { explain }: PlanOptions): string[] {
+  const style = styleOf(process.stdout)
+  const isListed = typeof explain === 'string' ? { tensors: globMatcher(explain) } : {}
+  const lines =
+    explain === undefined
+      ? planLines(result, names, style)
+      : explanationLines(result, names, result.explain(isListed), style)
+  return diff === null ? lines : [...lines, '', ...diffLines(diff, style)]
+}
+
+async function readPlan(path: string): Promise<Plan> {
+  const text = await readFile(path, 'utf8').catch((cause) => {
+    throw new CommandError('FILE_INVALID', `Cannot read the plan "${path}": ${cause.message}`, { cause })
+  })
+  return Plan.parse(text)
+}
