@@ -279,7 +279,7 @@ print(len(s.recv(10)))`
         setTimeout(() => stream.write(Buffer.from(text)), 20)
         return new WeakRef(stream)
       }
-      const before = readdirSync('/proc/self/fd').length
+      const before = descriptorCount()
       const streams = Array.from({ length: 50 }, (_, at) => connect('n' + at))
       for (let i = 0; i < 5; i++) { gc(); await turn() }
       let left = 50
@@ -289,7 +289,7 @@ print(len(s.recv(10)))`
         await turn()
         left = streams.filter((stream) => stream.deref()).length
       }
-      answer([seen.length, left, readdirSync('/proc/self/fd').length - before])
+      answer([seen.length, left, descriptorCount() - before])
       process.exit(0)`
     expect(ask(script, { input: testFolder() })).toEqual([50, 0, 0])
   })
@@ -339,11 +339,11 @@ print(len(s.recv(10)))`
       const path = input + '/s'
       const file = openSync('/dev/null', 'r')
       new memory.UnixListener(memory.listenUnix(path), (stream) => {
-        const before = readdirSync('/proc/self/fd').length
+        const before = descriptorCount()
         stream.start({
           onData: () => answer('received'),
           onEnd: (error) => {
-            answer([error.code, error.errnoName, readdirSync('/proc/self/fd').length - before])
+            answer([error.code, error.errnoName, descriptorCount() - before])
             process.exit(0)
           },
         })
