@@ -24,7 +24,10 @@ const cases = Object.entries(expected)
 const shards = Object.entries(expected).filter(([file]) => dirname(file) === sharded)
 if (shards.length > 0) cases.push([sharded, Object.assign({}, ...shards.map(([, { tensors }]) => tensors))])
 
-it.skipIf(!present).each(cases)('threads of a pool read %s as Python does', async (file, tensors) => {
+// A file without a test would count as failed.
+if (!present) it.skip('threads of a pool read real checkpoints (needs ../shared/fixtures/real)', () => {})
+
+it.each(cases)('threads of a pool read %s as Python does', async (file, tensors) => {
   using checkpoint = await openCheckpoint(join(fixtures, file))
   expect([...checkpoint.names].sort()).toEqual(Object.keys(tensors).sort())
   const filename = new URL('./programs/hash-tensor.mjs', import.meta.url)
