@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { trialPath } from './trial.mjs'
+import { AS_PUBLISHED, trialPath } from './trial.mjs'
 
 /**
  * A program that stays, such as a coordinator or a reader that holds its memory: it prints one line of JSON when it is
@@ -36,7 +36,11 @@ export class Program {
    * @param {{ nodeOptions?: readonly string[], env?: NodeJS.ProcessEnv }} [options]
    */
   static start(name, argument, { nodeOptions = [], env } = {}) {
-    return Program.startCommand(process.execPath, [...nodeOptions, trialPath(name), JSON.stringify(argument)], env)
+    return Program.startCommand(
+      process.execPath,
+      [...AS_PUBLISHED, ...nodeOptions, trialPath(name), JSON.stringify(argument)],
+      env,
+    )
   }
 
   /**

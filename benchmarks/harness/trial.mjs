@@ -65,6 +65,9 @@ export function runTrial(command, args, { env = process.env, timeoutMs = TIMEOUT
   })
 }
 
+/** The packages as npm has them: one file for each entry, see scripts/bundle-package.mjs. Threads inherit it. */
+export const AS_PUBLISHED = ['-C', 'bundle']
+
 /**
  * A program of `benchmarks/trials` under this node.
  *
@@ -73,7 +76,11 @@ export function runTrial(command, args, { env = process.env, timeoutMs = TIMEOUT
  * @param {{ nodeOptions?: readonly string[], env?: NodeJS.ProcessEnv, timeoutMs?: number }} [options]
  */
 export function runNodeTrial(name, argument, { nodeOptions = [], ...options } = {}) {
-  return runTrial(process.execPath, [...nodeOptions, trialPath(name), JSON.stringify(argument)], options)
+  return runTrial(
+    process.execPath,
+    [...AS_PUBLISHED, ...nodeOptions, trialPath(name), JSON.stringify(argument)],
+    options,
+  )
 }
 
 /** @param {string} name a file of `benchmarks/trials` or, with its folder, of `benchmarks` */
