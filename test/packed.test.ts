@@ -11,13 +11,14 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 /** A user's program: what the README shows, in TypeScript. */
 const PROGRAM = `
 import { createWorkerPool, openCheckpoint, type Checkpoint, type TensorView } from 'onecopy'
+import { attach } from 'onecopy/attach'
 
 const checkpoint: Checkpoint = await openCheckpoint(process.argv[2]!)
 const view: TensorView = checkpoint.tensor('layer.weight')
 // @ts-expect-error views are read-only
 const refused = () => { view.data[0] = 1 }
 const pool = await createWorkerPool<string, number>({ checkpoint, filename: new URL('./task.mjs', import.meta.url), maxThreads: 2 })
-console.log(JSON.stringify([checkpoint.backing, view.shape, await pool.run('layer.weight'), typeof refused]))
+console.log(JSON.stringify([checkpoint.backing, view.shape, await pool.run('layer.weight'), typeof refused, typeof attach]))
 await pool.destroy()
 checkpoint.close()
 `
@@ -70,6 +71,6 @@ it('the packed packages install, type-check, run and bring the command, without 
   const data = Float32Array.from([1, 2, 3.5])
   await saveCheckpoint(join(folder, 'model'), [{ name: 'layer.weight', dtype: 'F32', shape: [3], data }])
   const backing = process.env['ONECOPY_SKIP_NATIVE'] ? 'heap' : 'file'
-  expect(JSON.parse(run(process.execPath, 'main.js', 'model'))).toEqual([backing, [3], 6.5, 'function'])
+  expect(JSON.parse(run(process.execPath, 'main.js', 'model'))).toEqual([backing, [3], 6.5, 'function', 'function'])
   expect(run('npx', '--no-install', 'onecopy', 'inspect', 'model')).toContain('layer.weight')
 })

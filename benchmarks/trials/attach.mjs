@@ -1,6 +1,6 @@
 // @ts-check
 // Attaches to a coordinator and looks one tensor up.
-import { attach } from 'onecopy'
+import { attach } from 'onecopy/attach' // the light door: only what a client needs is loaded
 
 const { tensors, ...options } = JSON.parse(process.argv[2] ?? '{}')
 const started = performance.now()
