@@ -160,11 +160,12 @@ export function writeResult(folder, result) {
 }
 
 /**
- * Six significant digits are more than any clock here is worth.
+ * Six significant digits are more than any clock here is worth; of large numbers, such as bytes, none before the point goes.
  *
  * @param {string} _key
  * @param {unknown} value
  */
 function roundNumbers(_key, value) {
-  return typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value
+  if (typeof value !== 'number' || Number.isInteger(value)) return value
+  return Math.abs(value) >= 1e5 ? Math.round(value) : Number(value.toPrecision(6))
 }
