@@ -93,7 +93,7 @@ const mapsOf = (path) => readFileSync('/proc/self/maps', 'utf8').split('\\n')
   .filter((line) => line.endsWith(' ' + path) || line.endsWith(' ' + path + ' (deleted)')).length
 const linkOf = (descriptor) => { try { return readlinkSync('/proc/self/fd/' + descriptor) } catch { return '' } }
 // Without those by which the addon makes room for more as it is loaded.
-const descriptorCount = () => readdirSync('/proc/self/fd').map(linkOf).filter((link) => link !== '/dev/null').length
+const descriptorCount = () => readdirSync('/proc/self/fd').map(linkOf).filter((link) => link !== '' && link !== '/dev/null').length
 const descriptorsOf = (path) => readdirSync('/proc/self/fd').map(linkOf)
   .filter((link) => link === path || link === path + ' (deleted)').length
 const inWorker = (code, workerData, options) => new Worker(
