@@ -172,7 +172,9 @@ describe('a shard that changes between header and mapping', () => {
     const path = join(folder, 'model-00001-of-00002.safetensors')
     const bytes = readFileSync(path)
     // Of another second than the change, for file systems that count in seconds.
-    const act = (): void => (how === 'shorter' ? truncateSync(path, bytes.length - 1) : writeFileSync(path, bytes))
+    // Without a moment in which the file is empty: its header may be being read in another thread.
+    const overwrite = (): void => writeFileSync(path, bytes, { flag: 'r+' })
+    const act = (): void => (how === 'shorter' ? truncateSync(path, bytes.length - 1) : overwrite())
     const error = await refusal(openCheckpoint(folder, { backing, signal: signalThatActs(3, act) }))
     expect(error).toMatchObject({ code, path })
     expectNothingOpen(folder)
