@@ -41,9 +41,19 @@ export class ArenaSet {
     return sum
   }
 
-  /** Gathers what of the parts is not here yet, and holds all of them. */
-  hold(parts: readonly GatheredPart[], options: GatherOptions = {}): Promise<ArenaHold> {
-    const held = this.#queue.then(() => this.#hold(parts, options))
+  /**
+   * Gathers what of the parts is not here yet, and holds all of them.
+   * @param parts a function works them out when their turn has come: they may be far larger than what asks for them
+   */
+  hold(
+    parts: readonly GatheredPart[] | (() => readonly GatheredPart[]),
+    options: GatherOptions = {},
+  ): Promise<ArenaHold> {
+    const held = this.#queue.then(() => {
+      options.signal?.throwIfAborted()
+      this.#assertOpen()
+      return this.#hold(typeof parts === 'function' ? parts() : parts, options)
+    })
     this.#queue = held.catch(() => {})
     return held
   }
@@ -65,8 +75,6 @@ export class ArenaSet {
   }
 
   async #hold(parts: readonly GatheredPart[], options: GatherOptions): Promise<ArenaHold> {
-    options.signal?.throwIfAborted()
-    this.#assertOpen()
     const used = new Set<Arena>()
     const missing = new Map<string, GatheredPart>()
     for (const part of parts) {

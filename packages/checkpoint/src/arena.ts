@@ -44,15 +44,12 @@ interface Layout {
 /** The serializer puts elements of many bytes first, so that all are aligned without the gaps that the format forbids. */
 function layOut(parts: readonly GatheredPart[]): Layout {
   const specs = parts.map(({ key, dtype, slice }) => ({ name: key, dtype, shape: slice.shape }))
-  const { bytes: head, dataByteLength } = serializeHeader(specs)
+  const { bytes: head, layout, dataByteLength } = serializeHeader(specs)
+  const tensors = new Map(
+    specs.map(({ name, dtype, shape }) => [name, { dtype, shape, dataOffsets: layout.get(name)! }]),
+  )
   const byteLength = head.byteLength + dataByteLength
-  return { head, header: headerOf(head, byteLength), dataOffset: head.byteLength, byteLength }
-}
-
-function headerOf(head: Uint8Array, byteLength: number): Header {
-  const length = readHeaderLength(head, byteLength)
-  const dataOffset = HEADER_PREFIX_BYTES + length
-  return parseHeader(head.subarray(HEADER_PREFIX_BYTES, dataOffset), byteLength - dataOffset)
+  return { head, header: { tensors, metadata: null }, dataOffset: head.byteLength, byteLength }
 }
 
 /**
@@ -141,7 +138,8 @@ export function readArena(memory: FileMapping): Arena {
   const { byteLength } = memory
   const prefix = readStart(memory, Math.min(HEADER_PREFIX_BYTES, byteLength))
   const dataOffset = HEADER_PREFIX_BYTES + readHeaderLength(prefix, byteLength)
-  const header = headerOf(readStart(memory, dataOffset), byteLength)
+  const json = readStart(memory, dataOffset).subarray(HEADER_PREFIX_BYTES)
+  const header = parseHeader(json, byteLength - dataOffset)
   return { memory, byteLength, dataOffset, header }
 }
 

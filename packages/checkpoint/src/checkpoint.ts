@@ -229,8 +229,11 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
    */
   async select(selection: Selection, options: GatherOptions = {}): Promise<Checkpoint> {
     const parts = this.#partsOf(selection)
-    const leased = await this.#origin?.select?.(selection)
-    if (leased != null) return leased
+    return (await this.#origin?.select?.(selection)) ?? this.#selectParts(parts, selection, options)
+  }
+
+  /** A part that is made here, in this process. */
+  async #selectParts(parts: SelectedParts, selection: Selection, options: GatherOptions): Promise<Checkpoint> {
     const { arenas, release } = await this.#arenas.hold(parts.gathered, options)
     try {
       const news = (version: NewVersion): void => void selected.emit('version', version)
@@ -259,15 +262,13 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
    * bytes that are gathered. All or none.
    */
   async selectAll(selections: readonly Selection[], options: GatherOptions = {}): Promise<Checkpoint[]> {
-    const gathered = this.#origin?.select ? [] : selections.flatMap((selection) => this.#partsOf(selection).gathered)
+    // Whoever handed this checkpoint out gathers for all processes; it is asked for each part.
+    if (this.#origin?.select) return allOrNone(selections.map((selection) => this.select(selection, options)))
+    const parts = selections.map((selection) => ({ selection, parts: this.#partsOf(selection) }))
+    const gathered = parts.flatMap((each) => each.parts.gathered)
     const together = await this.#arenas.hold(gathered, options)
     try {
-      const results = await Promise.allSettled(selections.map((selection) => this.select(selection, options)))
-      const failed = results.find((result) => result.status === 'rejected')
-      const selected = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
-      if (failed === undefined) return selected
-      for (const checkpoint of selected) checkpoint.close()
-      throw failed.reason
+      return await allOrNone(parts.map((each) => this.#selectParts(each.parts, each.selection, options)))
     } finally {
       together.release()
     }
@@ -275,10 +276,12 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
 
   /**
    * The arenas that a selection needs, for handing them to another process, which passes them to `selectWith`.
+   * @param selection a function gives it when its turn has come, one after the other
    * @throws as `select` does
    */
-  async holdArenas(selection: Selection, options: GatherOptions = {}): Promise<ArenaHold> {
-    return this.#arenas.hold(this.#partsOf(selection).gathered, options)
+  async holdArenas(selection: Selection | (() => Selection), options: GatherOptions = {}): Promise<ArenaHold> {
+    if (typeof selection !== 'function') return this.#arenas.hold(this.#partsOf(selection).gathered, options)
+    return this.#arenas.hold(() => this.#partsOf(selection()).gathered, options)
   }
 
   /**
@@ -333,8 +336,8 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   }
 
   /**
-   * Brings tensors into RAM and resolves, with how much of them is there, without blocking the event loop. Reads in file order; what a
-   * selection is made of, in the order of the selection.
+   * Brings tensors into RAM, without blocking the event loop, and resolves with how much of them is there. Reads in file
+   * order; what a selection is made of, in the order of the selection.
    * @throws CheckpointError TENSOR_NOT_FOUND, CHECKPOINT_CLOSED; SharedMemoryError RESIDENCY_FAILED; the signal's reason
    */
   async prefetch(options: PrefetchOptions = {}): Promise<Residency> {
@@ -444,6 +447,16 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   #assertOpen(): void {
     if (this.#closed) throw new CheckpointError('CHECKPOINT_CLOSED', `Checkpoint "${this.label}" was closed`)
   }
+}
+
+/** All of the checkpoints, or the first failure, with none left open. */
+async function allOrNone(making: readonly Promise<Checkpoint>[]): Promise<Checkpoint[]> {
+  const results = await Promise.allSettled(making)
+  const failed = results.find((result) => result.status === 'rejected')
+  const made = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+  if (failed === undefined) return made
+  for (const checkpoint of made) checkpoint.close()
+  throw failed.reason
 }
 
 /** Of a thread that was handed an attached checkpoint: the lease is with whoever attached it, and so is the news. */

@@ -2,7 +2,7 @@ import type { FlatIndex } from '@onecopy/safetensors'
 import { buildDirectory, type DirectorySource } from './build-directory.ts'
 import { Directory } from './directory.ts'
 import { CheckpointError } from './errors.ts'
-import type { OpenShard } from './read-headers.ts'
+import { columnsOf, type OpenShard } from './read-headers.ts'
 
 /**
  * The directory of shards whose headers, and whose index, were all read the quick way, when every tensor stands where the
@@ -23,8 +23,8 @@ export function quickDirectory(shards: readonly OpenShard[], index: FlatIndex | 
 
 /** Field by field: a copy of the whole would read `header`, and with it parse what has been read already. */
 function sourceOf(shard: OpenShard): DirectorySource {
-  const { name, path, byteLength, dataOffset, inode, modifiedNs, flat } = shard
-  return { name, path, byteLength, dataOffset, inode, modifiedNs, header: flat ?? shard.header }
+  const { name, path, byteLength, dataOffset, inode, modifiedNs } = shard
+  return { name, path, byteLength, dataOffset, inode, modifiedNs, header: columnsOf(shard) }
 }
 
 function agrees(directory: Directory, shards: readonly OpenShard[], index: FlatIndex): boolean {

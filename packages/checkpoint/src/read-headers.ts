@@ -3,6 +3,7 @@ import { basename } from 'node:path'
 import { promisify } from 'node:util'
 import {
   type FlatHeader,
+  flattenHeader,
   type Header,
   parseHeader,
   readHeaderLength,
@@ -31,7 +32,7 @@ export interface OpenShard {
   readonly inode: bigint
   readonly modifiedNs: bigint // since the epoch, before the header was read
   readonly dataOffset: number // first byte behind the header
-  /** The header in columns, or null where it is written in an unusual way. */
+  /** The header in columns, or null where it is written in an unusual way; see `columnsOf`. */
   readonly flat: FlatHeader | null
   /**
    * The header, read by the strict parser: only when somebody asks, if it could be read into columns.
@@ -68,6 +69,11 @@ export async function readHeaders(paths: readonly string[], signal?: AbortSignal
  */
 export function assertNamesOnce(shards: readonly OpenShard[]): void {
   for (const shard of shards) void shard.header
+}
+
+/** The header of a shard in columns, however it was read. */
+export function columnsOf(shard: OpenShard): FlatHeader {
+  return shard.flat ?? flattenHeader(shard.header)
 }
 
 export function closeShards(shards: readonly OpenShard[]): void {

@@ -4,11 +4,10 @@ import {
   extentsOf,
   quoteName,
   type ResolvedSlice,
-  resolveSelected,
+  resolveSelection,
   type SelectedRange,
   type SelectedSlice,
   type Selection,
-  validateSelection,
 } from '@onecopy/safetensors'
 import type { Directory } from './directory.ts'
 import { CheckpointError } from './errors.ts'
@@ -67,16 +66,14 @@ export function selectParts(
     const message = `The selection is meant for a checkpoint with layout ${meant}; "${label}" has ${directory.layout}`
     throw new CheckpointError('SELECTION_OTHER_CHECKPOINT', message)
   }
-  validateSelection(selection, (name) => {
+  const parts = resolveSelection(selection, (name) => {
     const record = directory.find(name)
-    return record < 0 ? undefined : directory.entry(record)
+    return record < 0 ? undefined : { record, ...directory.entry(record) }
   })
   const inPlace: InPlacePart[] = []
   const gathered: GatheredPart[] = []
-  const records = selection.tensors.map(({ name, ranges = [] }) => ({ name, ranges, record: directory.find(name) }))
-  for (const { name, ranges, record } of records.sort((a, b) => a.record - b.record)) {
-    const { dtype, shape, shard, begin, end } = directory.entry(record)
-    const slice = resolveSelected(dtype, shape, ranges, name)
+  for (const { name, ranges, slice, info } of parts.toSorted((a, b) => a.info.record - b.info.record)) {
+    const { dtype, shape, shard, begin, end } = info
     const inOneBuffer = sharesParts || slice.byteLength === 0 || slice.byteLength === end - begin
     if (slice.contiguous && inOneBuffer) {
       const first = begin + slice.byteOffset
@@ -86,7 +83,7 @@ export function selectParts(
       gathered.push({ name, key: keyOf(name, shape, ranges), dtype, slice, shard, begin, end })
     }
   }
-  return { inPlace, gathered, names: selection.tensors.map(({ name }) => name) }
+  return { inPlace, gathered, names: parts.map(({ name }) => name) }
 }
 
 /** A few bytes of JSON can ask for every second element of a matrix, and so for more runs than there is memory to list. */

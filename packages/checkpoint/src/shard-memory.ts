@@ -11,7 +11,7 @@ import {
   mapDescriptor,
   sealFile,
 } from '@onecopy/sharedarraybuffer-utils'
-import { assertShardsUnchanged, type OpenShard } from './read-headers.ts'
+import { assertShardsUnchanged, columnsOf, type OpenShard } from './read-headers.ts'
 import type { Progress } from './residency.ts'
 
 /** What a checkpoint's bytes are: the page cache, sealed memory, or this process's own. */
@@ -91,9 +91,8 @@ export function chooseBacking(asked: Backing | undefined): Backing {
   return best
 }
 
-function partsOf({ header, dataOffset }: OpenShard): { begin: number; end: number }[] {
-  return [...header.tensors.values()].map(({ dataOffsets: [begin, end] }) => ({
-    begin: dataOffset + begin,
-    end: dataOffset + end,
-  }))
+function partsOf(shard: OpenShard): ByteRange[] {
+  const { begins, ends } = columnsOf(shard)
+  const { dataOffset } = shard
+  return Array.from(begins, (begin, tensor) => ({ begin: dataOffset + begin, end: dataOffset + ends[tensor]! }))
 }

@@ -12,28 +12,18 @@ export const NO_ARENAS: ArenaHold = { arenas: [], release: () => {} }
  * @param selection as JSON, from a client
  * @throws CoordinatorError SELECTION_REFUSED, BUDGET_EXCEEDED
  */
-export function gatherSelection(
+export async function gatherSelection(
   version: Version,
   selection: string,
   budget: Budget,
   signal: AbortSignal,
 ): Promise<ArenaHold> {
-  // What a selection is made of may be far larger than its text: it is worked out when its turn has come.
-  const held = version.gathering.then(() => gatherNow(version, selection, budget, signal))
-  version.gathering = held.then(
-    () => {},
-    () => {},
-  )
-  return held
-}
-
-async function gatherNow(version: Version, selection: string, budget: Budget, signal: AbortSignal): Promise<ArenaHold> {
-  signal.throwIfAborted()
   const { checkpoint, number } = version
   const reserve = (byteLength: number): (() => void) =>
     budget.reserve(byteLength, `An arena of checkpoint "${checkpoint}"`)
   try {
-    return await version.memory!.checkpoint.holdArenas(JSON.parse(selection), { reserve, signal })
+    // Only read when its turn has come: what a selection is made of may be far larger than its text.
+    return await version.memory!.checkpoint.holdArenas(() => JSON.parse(selection), { reserve, signal })
   } catch (cause) {
     if (cause instanceof CoordinatorError || signal.aborted) throw cause
     const reason = cause instanceof Error ? cause.message : String(cause)

@@ -33,8 +33,6 @@ export class Version {
   memory: LoadedMemory | null = null
   /** Bytes of RAM that it holds for good: sealed or locked memory, not the page cache. */
   heldBytes = 0
-  /** The end of whatever is worked out and gathered for clients with a selection: one at a time. */
-  gathering: Promise<unknown> = Promise.resolve()
   /** When it was last wanted, for choosing what to give up: a count that only rises. */
   lastUsed = 0
 

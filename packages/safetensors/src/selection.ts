@@ -1,6 +1,6 @@
 import type { Dtype } from './dtype.ts'
 import { quoteName, SafetensorsError } from './errors.ts'
-import { isExtent, resolveSelected, type SelectedRange } from './selected-slice.ts'
+import { isExtent, resolveSelected, type SelectedRange, type SelectedSlice } from './selected-slice.ts'
 
 /** One tensor of a {@link Selection}, or a part of it. */
 export interface SelectedTensor {
@@ -16,42 +16,64 @@ export interface Selection {
   readonly layout?: string | undefined
 }
 
+/** What a selection is checked against: a tensor's dtype and shape, or undefined for a name that there is not. */
+type Lookup<Info> = (name: string) => Info | undefined
+
+interface TensorForm {
+  readonly dtype: Dtype
+  readonly shape: readonly number[]
+}
+
+/** A selected part as bytes of its tensor, and what was looked up about the tensor. */
+export interface ResolvedSelection<Info> {
+  readonly name: string
+  readonly ranges: readonly SelectedRange[]
+  readonly slice: SelectedSlice
+  readonly info: Info
+}
+
+/** As {@link resolveSelection}, for its errors alone. */
+export function validateSelection(selection: Selection, lookup: Lookup<TensorForm>): void {
+  resolveSelection(selection, lookup)
+}
+
 /**
- * Checks a selection against the tensors that there are. It may come from JSON, so its form is checked too. `layout` is
- * only checked for its form.
+ * Checks a selection against the tensors that there are, and works out its bytes. It may come from JSON, so its form is
+ * checked too. `layout` is only checked for its form.
  *
  * @param lookup gives a tensor's dtype and shape, undefined for a name that there is not
+ * @returns the parts in the order of the selection
  * @throws SafetensorsError SAFETENSORS_INVALID_SELECTION for a wrong form, an unknown name or a name given twice, and as
  * `resolveSlice` does for ranges that do not fit their tensor.
  */
-export function validateSelection(
+export function resolveSelection<Info extends TensorForm>(
   selection: Selection,
-  lookup: (name: string) => { readonly dtype: Dtype; readonly shape: readonly number[] } | undefined,
-): void {
+  lookup: Lookup<Info>,
+): ResolvedSelection<Info>[] {
   if (!Array.isArray(selection?.tensors)) throw invalid('A selection must be an object with an array of tensors')
   const { layout } = selection
   if (layout !== undefined && !(typeof layout === 'string' && /^[0-9a-f]{64}$/.test(layout))) {
     throw invalid('The layout of a selection must be a sha256 in 64 lower-case hexadecimal digits')
   }
   const seen = new Set<string>()
-  for (const selected of selection.tensors as readonly SelectedTensor[]) {
+  return Array.from(selection.tensors as readonly SelectedTensor[], (selected) => {
     const name = selected?.name
     if (typeof name !== 'string') throw invalid('Every selected tensor must be an object with a name')
     if (seen.has(name)) throw invalid(`Tensor ${quoteName(name)} is selected twice`, name)
     seen.add(name)
     const info = lookup(name)
     if (info === undefined) throw invalid(`Tensor ${quoteName(name)} is selected, but there is none of that name`, name)
-    if (selected.ranges === undefined) continue
-    if (!Array.isArray(selected.ranges)) {
+    const { ranges = [] } = selected
+    if (!Array.isArray(ranges)) {
       throw invalid(`The ranges of tensor ${quoteName(name)} must be an array with one for each dimension`, name)
     }
-    const wrong = selected.ranges.findIndex((range) => !isSelectedRange(range)) // unlike every(), looks at holes
+    const wrong = ranges.findIndex((range) => !isSelectedRange(range)) // unlike every(), looks at holes
     if (wrong !== -1) {
       const form = '[start, stop], or an array of several such that are not empty, rise and do not touch'
       throw invalid(`The range of dimension ${wrong} of tensor ${quoteName(name)} must be ${form}`, name)
     }
-    resolveSelected(info.dtype, info.shape, selected.ranges, name)
-  }
+    return { name, ranges, slice: resolveSelected(info.dtype, info.shape, ranges, name), info }
+  })
 }
 
 function isSelectedRange(range: unknown): boolean {

@@ -30,6 +30,7 @@ test('the package exports these values', () => {
     'quoteName',
     'readHeaderLength',
     'resolveSelected',
+    'resolveSelection',
     'resolveSlice',
     'scanFlatHeader',
     'scanFlatIndex',

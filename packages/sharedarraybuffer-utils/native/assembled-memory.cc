@@ -1,14 +1,13 @@
 #include "assembled-memory.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
+#include "copy-job.h"
 #include "system-error.h"
 
 namespace onecopy {
@@ -24,19 +23,13 @@ struct Run {
   size_t length;
 };
 
-struct Failure {
-  int error = 0;
-  const char* syscall = "";
-  int64_t ended_at = -1;  // where the file ended too early, in bytes
-};
-
 class Copier {
  public:
   Copier(int memory, int source) : memory_(memory), source_(source), window_(kWindowBytes), out_(kWindowBytes) {}
 
   // The runs rise in the source.
-  Failure Copy(const std::vector<Run>& runs) {
-    for (size_t next = 0; next < runs.size() && failure_.error == 0;) {
+  CopyResult Copy(const std::vector<Run>& runs) {
+    for (size_t next = 0; next < runs.size() && result_.error == 0;) {
       const Run& first = runs[next];
       if (first.length > kWindowBytes) {
         CopyLong(first);
@@ -54,12 +47,12 @@ class Copier {
       for (; next < last; next++) Write(runs[next].to, window_.data() + (runs[next].from - first.from), runs[next].length);
     }
     Flush();
-    return failure_;
+    return result_;
   }
 
  private:
   void CopyLong(const Run& run) {
-    for (size_t done = 0; done < run.length && failure_.error == 0;) {
+    for (size_t done = 0; done < run.length && result_.error == 0;) {
       const size_t length = std::min(kWindowBytes, run.length - done);
       if (!Read(run.from + done, length)) return;
       Write(run.to + done, window_.data(), length);
@@ -68,15 +61,8 @@ class Copier {
   }
 
   bool Read(size_t at, size_t length) {
-    for (size_t done = 0; done < length;) {
-      const ssize_t got = pread(source_, window_.data() + done, length - done, at + done);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) failure_ = {errno, "pread"};
-      if (got == 0) failure_ = {ESTALE, "pread", static_cast<int64_t>(at + done)};
-      if (got <= 0) return false;
-      done += got;
-    }
-    return true;
+    result_ = ReadAll(source_, window_.data(), length, at);
+    return result_.error == 0;
   }
 
   // Neighbours in the memory are written together.
@@ -90,12 +76,7 @@ class Copier {
   }
 
   void Flush() {
-    for (size_t done = 0; done < out_length_ && failure_.error == 0;) {
-      const ssize_t wrote = pwrite(memory_, out_.data() + done, out_length_ - done, out_at_ + done);
-      if (wrote < 0 && errno == EINTR) continue;
-      if (wrote < 0) failure_ = {errno, "pwrite"};
-      else done += wrote;
-    }
+    if (result_.error == 0) result_ = WriteAll(memory_, out_.data(), out_length_, out_at_);
     out_length_ = 0;
   }
 
@@ -105,44 +86,29 @@ class Copier {
   std::vector<uint8_t> out_;
   size_t out_at_ = 0;
   size_t out_length_ = 0;
-  Failure failure_;
+  CopyResult result_;
 };
 
-class CopyJob : public Napi::AsyncWorker {
+class CopyRunsJob : public CopyJob {
  public:
-  CopyJob(Napi::Env env, int memory, int source, std::vector<Run> runs, bool drop_behind)
-      : AsyncWorker(env), deferred_(env), memory_(memory), source_(source), runs_(std::move(runs)),
-        drop_behind_(drop_behind) {}
-
-  Napi::Promise Promise() const { return deferred_.Promise(); }
-
-  void Execute() override {
-    failure_ = Copier(memory_, source_).Copy(runs_);
-    if (!drop_behind_ || runs_.empty()) return;
-    // What stays in the page cache would be a second copy; pages that others have mapped are kept.
-    const Run& last = runs_.back();
-    posix_fadvise(source_, runs_.front().from, last.from + last.length - runs_.front().from, POSIX_FADV_DONTNEED);
-  }
-
-  void OnOK() override {
-    if (failure_.error == 0) {
-      deferred_.Resolve(Env().Undefined());
-      return;
-    }
-    Napi::Error error = SystemError(Env(), failure_.error, failure_.syscall, "");
-    if (failure_.ended_at >= 0) {
-      error.Value().Set("actualBytes", Napi::Number::New(Env(), static_cast<double>(failure_.ended_at)));
-    }
-    deferred_.Reject(error.Value());
-  }
+  CopyRunsJob(Napi::Env env, int memory, int source, std::vector<Run> runs, bool drop_behind)
+      : CopyJob(env), memory_(memory), source_(source), runs_(std::move(runs)), drop_behind_(drop_behind) {}
 
  private:
-  Napi::Promise::Deferred deferred_;
+  CopyResult Copy() override {
+    const CopyResult result = Copier(memory_, source_).Copy(runs_);
+    if (drop_behind_ && !runs_.empty()) {
+      // What stays in the page cache would be a second copy; pages that others have mapped are kept.
+      const Run& last = runs_.back();
+      posix_fadvise(source_, runs_.front().from, last.from + last.length - runs_.front().from, POSIX_FADV_DONTNEED);
+    }
+    return result;
+  }
+
   int memory_;
   int source_;
   std::vector<Run> runs_;
   bool drop_behind_;
-  Failure failure_;
 };
 
 }  // namespace
@@ -156,11 +122,9 @@ Napi::Value CopyRuns(const Napi::CallbackInfo& info) {
     runs[at] = {static_cast<size_t>(numbers[at * 3]), static_cast<size_t>(numbers[at * 3 + 1]),
                 static_cast<size_t>(numbers[at * 3 + 2])};
   }
-  auto* job = new CopyJob(info.Env(), info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Number>().Int32Value(),
-                          std::move(runs), info[3].As<Napi::Boolean>().Value());
-  const Napi::Promise promise = job->Promise();
-  job->Queue();
-  return promise;
+  return CopyJob::Start(new CopyRunsJob(info.Env(), info[0].As<Napi::Number>().Int32Value(),
+                                        info[1].As<Napi::Number>().Int32Value(), std::move(runs),
+                                        info[3].As<Napi::Boolean>().Value()));
 }
 
 // expectScattered(descriptor): reads bring in what they ask for and nothing ahead of it.

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "copy-job.h"
 #include "system-error.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -27,25 +28,9 @@ struct Free {
   void operator()(uint8_t* memory) const { free(memory); }
 };
 
-struct CopyResult {
-  int error = 0;
-  const char* syscall = "";
-  int64_t ended_at = -1;  // where the file ended too early, in bytes; an error number could be the file system's own
-};
-
-CopyResult WriteAll(int memory, const uint8_t* from, size_t length, size_t offset) {
-  for (size_t done = 0; done < length;) {
-    const ssize_t wrote = pwrite(memory, from + done, length - done, offset + done);
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote < 0) return {errno, "pwrite"};
-    done += wrote;
-  }
-  return {};
-}
-
 // Through a small buffer that stays in the processor's cache: reading straight into the memory's mapping would fault and
 // clear every page first, and half the speed is gone.
-CopyResult Copy(int memory, int source, size_t begin, size_t end, bool drop_behind) {
+CopyResult CopyRange(int memory, int source, size_t begin, size_t end, bool drop_behind) {
   const std::unique_ptr<uint8_t, Free> bounce(static_cast<uint8_t*>(aligned_alloc(kDirectAlign, kBounceBytes)));
   if (bounce == nullptr) return {ENOMEM, "aligned_alloc"};
   for (size_t at = begin; at < end;) {
@@ -65,34 +50,19 @@ CopyResult Copy(int memory, int source, size_t begin, size_t end, bool drop_behi
   return {};
 }
 
-class FillJob : public Napi::AsyncWorker {
+class FillJob : public CopyJob {
  public:
   FillJob(Napi::Env env, int memory, int source, size_t begin, size_t end, bool drop_behind)
-      : AsyncWorker(env), deferred_(env), memory_(memory), source_(source), begin_(begin), end_(end),
-        drop_behind_(drop_behind) {}
-
-  Napi::Promise Promise() const { return deferred_.Promise(); }
-  void Execute() override { result_ = Copy(memory_, source_, begin_, end_, drop_behind_); }
-  void OnOK() override {
-    if (result_.error == 0) {
-      deferred_.Resolve(Env().Undefined());
-      return;
-    }
-    Napi::Error error = SystemError(Env(), result_.error, result_.syscall, "");
-    if (result_.ended_at >= 0) {
-      error.Value().Set("actualBytes", Napi::Number::New(Env(), static_cast<double>(result_.ended_at)));
-    }
-    deferred_.Reject(error.Value());
-  }
+      : CopyJob(env), memory_(memory), source_(source), begin_(begin), end_(end), drop_behind_(drop_behind) {}
 
  private:
-  Napi::Promise::Deferred deferred_;
+  CopyResult Copy() override { return CopyRange(memory_, source_, begin_, end_, drop_behind_); }
+
   int memory_;
   int source_;
   size_t begin_;
   size_t end_;
   bool drop_behind_;
-  CopyResult result_;
 };
 
 size_t SizeArgument(const Napi::CallbackInfo& info, size_t argument) {
@@ -122,11 +92,9 @@ Napi::Value CreateMemory(const Napi::CallbackInfo& info) {
 
 // fillMemory(memory, source, begin, end, dropBehind): copies a range of the file to the same place; a promise.
 Napi::Value FillMemory(const Napi::CallbackInfo& info) {
-  auto* job = new FillJob(info.Env(), info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Number>().Int32Value(),
-                          SizeArgument(info, 2), SizeArgument(info, 3), info[4].As<Napi::Boolean>().Value());
-  const Napi::Promise promise = job->Promise();
-  job->Queue();
-  return promise;
+  return CopyJob::Start(new FillJob(info.Env(), info[0].As<Napi::Number>().Int32Value(),
+                                    info[1].As<Napi::Number>().Int32Value(), SizeArgument(info, 2), SizeArgument(info, 3),
+                                    info[4].As<Napi::Boolean>().Value()));
 }
 
 // sealMemory(memory): nobody can write, grow, shrink or unseal it any more; returns a descriptor that only reads.
