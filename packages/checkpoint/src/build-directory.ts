@@ -1,4 +1,4 @@
-import { type FlatHeader, flattenHeader, type Header } from '@onecopy/safetensors'
+import { DTYPE_NAMES, type Dtype, type Header } from '@onecopy/safetensors'
 import { hashName, LAYOUT } from './directory-layout.ts'
 import { CheckpointError } from './errors.ts'
 
@@ -8,15 +8,15 @@ export interface DirectorySource {
   readonly path: string
   readonly byteLength: number // of the shard file
   readonly dataOffset: number // first byte behind the header
-  readonly header: Header | FlatHeader
+  readonly header: Header
   readonly inode?: bigint
   readonly modifiedNs?: bigint // since the epoch
 }
 
-type FlatSource = DirectorySource & { readonly header: FlatHeader }
-
 const { header: HEADER, record: RECORD, shard: SHARD } = LAYOUT
 const MAX_NAMES_BYTES = 2 ** 32 - 1 // names are found by u32 offsets
+
+const dtypeNumbers = new Map<Dtype, number>(DTYPE_NAMES.map((dtype, number) => [dtype, number]))
 
 /**
  * Lays out the directory of a checkpoint in shared memory, once, for every thread and process that will read it.
@@ -24,11 +24,7 @@ const MAX_NAMES_BYTES = 2 ** 32 - 1 // names are found by u32 offsets
  * that comes twice
  */
 export function buildDirectory(shards: readonly DirectorySource[]): SharedArrayBuffer {
-  const sources = shards.map((shard): FlatSource => {
-    const { header } = shard
-    return { ...shard, header: 'nameEnds' in header ? header : flattenHeader(header) }
-  })
-  const plan = measure(sources)
+  const plan = measure(shards)
   const buffer = new SharedArrayBuffer(plan.totalLength)
   const bytes = Buffer.from(buffer)
   const words = new Uint32Array(buffer)
@@ -37,53 +33,44 @@ export function buildDirectory(shards: readonly DirectorySource[]): SharedArrayB
     words[at / 4 + 1] = Math.floor(value / 2 ** 32)
   }
   let nextName = 0
-  const putName = (at: number, name: string): void => {
-    const length = bytes.write(name, plan.namesOffset + nextName, 'utf8')
+  const shapes = new Float64Array(buffer, plan.shapesOffset, plan.dimensions)
+  /** Writes a name, and its place and length into the two words at `at`; its hash. */
+  const putName = (at: number, name: string): number => {
+    const begin = plan.namesOffset + nextName
+    const length = bytes.write(name, begin, 'utf8')
     words[at / 4] = nextName
     words[at / 4 + 1] = length
     nextName += length
+    return hashName(bytes, begin, begin + length)
   }
 
   let record = 0
   let dimension = 0
   let tensorBytes = 0
-  for (const [
-    shard,
-    { name, path, byteLength, dataOffset, header, inode = 0n, modifiedNs = 0n },
-  ] of sources.entries()) {
+  for (const [shard, { name, path, byteLength, dataOffset, header, inode = 0n, modifiedNs = 0n }] of shards.entries()) {
     const row = plan.shardsOffset + shard * SHARD.byteLength
     u64(row + SHARD.fileLength, byteLength)
     u64(row + SHARD.dataOffset, dataOffset)
     putName(row + SHARD.nameOffset, name)
     putName(row + SHARD.pathOffset, path)
     words[(row + SHARD.firstRecord) / 4] = record
-    words[(row + SHARD.recordCount) / 4] = header.count
+    words[(row + SHARD.recordCount) / 4] = header.tensors.size
     bytes.writeBigUInt64LE(inode, row + SHARD.inode)
     bytes.writeBigUInt64LE(modifiedNs, row + SHARD.modifiedNs)
-    bytes.set(header.names, plan.namesOffset + nextName)
-    new Float64Array(buffer, plan.shapesOffset + dimension * LAYOUT.dimension.byteLength).set(header.shapes)
-    for (let tensor = 0; tensor < header.count; tensor++, record++) {
-      const at = (plan.recordsOffset + record * RECORD.byteLength) / 4
-      const begin = dataOffset + header.begins[tensor]!
-      const length = header.ends[tensor]! - header.begins[tensor]!
-      const nameBegin = tensor === 0 ? 0 : header.nameEnds[tensor - 1]!
-      const nameLength = header.nameEnds[tensor]! - nameBegin
-      const shapeBegin = tensor === 0 ? 0 : header.shapeEnds[tensor - 1]!
-      words[at + RECORD.begin / 4] = begin >>> 0
-      words[at + RECORD.begin / 4 + 1] = Math.floor(begin / 2 ** 32)
-      words[at + RECORD.length / 4] = length >>> 0
-      words[at + RECORD.length / 4 + 1] = Math.floor(length / 2 ** 32)
-      words[at + RECORD.nameOffset / 4] = nextName + nameBegin
-      words[at + RECORD.nameLength / 4] = nameLength
-      words[at + RECORD.nameHash / 4] = hashName(header.names, nameBegin, nameBegin + nameLength)
-      words[at + RECORD.shard / 4] = shard
-      words[at + RECORD.shapeOffset / 4] = dimension + shapeBegin
-      words[at + RECORD.rank / 4] = header.shapeEnds[tensor]! - shapeBegin
-      words[at + RECORD.dtype / 4] = header.dtypes[tensor]!
+    for (const [tensor, { dtype, shape, dataOffsets }] of header.tensors) {
+      const at = plan.recordsOffset + record * RECORD.byteLength
+      const length = dataOffsets[1] - dataOffsets[0]
+      u64(at + RECORD.begin, dataOffset + dataOffsets[0])
+      u64(at + RECORD.length, length)
+      words[(at + RECORD.nameHash) / 4] = putName(at + RECORD.nameOffset, tensor)
+      words[(at + RECORD.shard) / 4] = shard
+      words[(at + RECORD.shapeOffset) / 4] = dimension
+      words[(at + RECORD.rank) / 4] = shape.length
+      words[(at + RECORD.dtype) / 4] = dtypeNumbers.get(dtype)!
+      for (const size of shape) shapes[dimension++] = size
       tensorBytes += length
+      record++
     }
-    nextName += header.names.byteLength
-    dimension += header.shapes.length
   }
   fillSlots(words, bytes, plan)
   bytes.write(plan.metadata, plan.metadataOffset, 'utf8')
@@ -91,7 +78,7 @@ export function buildDirectory(shards: readonly DirectorySource[]): SharedArrayB
   bytes.writeBigUInt64LE(LAYOUT.magic, HEADER.magic)
   words[HEADER.version / 4] = LAYOUT.version
   words[HEADER.tensorCount / 4] = record
-  words[HEADER.shardCount / 4] = sources.length
+  words[HEADER.shardCount / 4] = shards.length
   words[HEADER.slotCount / 4] = plan.slotCount
   u64(HEADER.recordsOffset, plan.recordsOffset)
   u64(HEADER.shapesOffset, plan.shapesOffset)
@@ -134,14 +121,17 @@ function fillSlots(words: Uint32Array, bytes: Buffer, plan: Plan): void {
 }
 
 /** Where each section begins, from the counts alone. */
-function measure(shards: readonly FlatSource[]) {
+function measure(shards: readonly DirectorySource[]) {
   let tensors = 0
   let dimensions = 0
   let names = 0
   for (const { name, path, header } of shards) {
-    names += Buffer.byteLength(name) + Buffer.byteLength(path) + header.names.byteLength
-    tensors += header.count
-    dimensions += header.shapes.length
+    names += Buffer.byteLength(name) + Buffer.byteLength(path)
+    tensors += header.tensors.size
+    for (const [tensor, { shape }] of header.tensors) {
+      names += Buffer.byteLength(tensor)
+      dimensions += shape.length
+    }
   }
   if (names > MAX_NAMES_BYTES) {
     const message = `Checkpoint has ${names} bytes of tensor names; a directory holds at most ${MAX_NAMES_BYTES}`
@@ -159,5 +149,5 @@ function measure(shards: readonly FlatSource[]) {
   const metadataLength = Buffer.byteLength(metadata)
   const totalLength = align(metadataOffset + metadataLength)
   const sections = { recordsOffset, shapesOffset, slotsOffset, shardsOffset, namesOffset, metadataOffset }
-  return { ...sections, metadata, metadataLength, slotCount, totalLength, tensors }
+  return { ...sections, metadata, metadataLength, slotCount, totalLength, tensors, dimensions }
 }

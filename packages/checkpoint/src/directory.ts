@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { DTYPE_NAMES, type Dtype, layoutText, type TensorIndex, tensorIndex } from '@onecopy/safetensors'
-import type { PartTable } from '@onecopy/sharedarraybuffer-utils'
+import type { ByteRange, PartTable } from '@onecopy/sharedarraybuffer-utils'
 import { hashName, LAYOUT } from './directory-layout.ts'
 import { CheckpointError } from './errors.ts'
 
@@ -104,13 +104,9 @@ export class Directory {
     // Text that is not Unicode would be encoded as U+FFFD and could match a name that really has one.
     if (LONE_SURROGATE.test(name)) return -1
     if (this.#scratch.byteLength < name.length * 3) this.#scratch = Buffer.alloc(name.length * 3)
-    return this.findBytes(this.#scratch, 0, this.#scratch.write(name, 'utf8'))
-  }
-
-  /** The number of the record whose name is these bytes, or -1. */
-  findBytes(bytes: Uint8Array, begin: number, end: number): number {
-    const length = end - begin
-    const hash = hashName(bytes, begin, end)
+    const text = this.#scratch
+    const length = text.write(name, 'utf8')
+    const hash = hashName(text, 0, length)
     for (let slot = hash & this.#slotMask; ; slot = (slot + 1) & this.#slotMask) {
       const record = this.#words[this.#slotsAt + slot]! - 1
       if (record < 0) return -1
@@ -118,7 +114,7 @@ export class Directory {
       if (this.#words[at + RECORD.nameHash / 4] !== hash || this.#words[at + RECORD.nameLength / 4] !== length) continue
       const offset = this.#namesOffset + this.#words[at + RECORD.nameOffset / 4]!
       let same = 0
-      while (same < length && this.#bytes[offset + same] === bytes[begin + same]) same++
+      while (same < length && this.#bytes[offset + same] === text[same]) same++
       if (same === length) return record
     }
   }
@@ -145,6 +141,17 @@ export class Directory {
       begin,
       end: begin + this.#u64At(at + RECORD.length / 4),
     }
+  }
+
+  /** Where the tensors of a shard stand in its file, in bytes, in their order. */
+  tensorRanges(shard: number): readonly ByteRange[] {
+    const at = this.#shardsAt + (shard * SHARD.byteLength) / 4
+    const first = this.#words[at + SHARD.firstRecord / 4]!
+    return Array.from({ length: this.#words[at + SHARD.recordCount / 4]! }, (_, tensor) => {
+      const record = this.#recordAt(first + tensor)
+      const begin = this.#u64At(record + RECORD.begin / 4)
+      return { begin, end: begin + this.#u64At(record + RECORD.length / 4) }
+    })
   }
 
   /** What the headers said, without where the files are. */

@@ -2,7 +2,7 @@ import { forEachCopy, gatherSelected } from '@onecopy/safetensors'
 import { FileMapping, type HeapCopy, residentBytes } from '@onecopy/sharedarraybuffer-utils'
 import { type Arena, gatherArena, gatherHeapArena } from './arena.ts'
 import type { GatherOptions } from './arena-set.ts'
-import type { OpenShard } from './read-headers.ts'
+import type { OpenShard } from './open-shard.ts'
 import type { GatheredPart } from './select-parts.ts'
 import type { ShardMemory } from './shard-memory.ts'
 

@@ -4,7 +4,6 @@ import { fileURLToPath } from 'node:url'
 import { parseShardFileName, quoteName } from '@onecopy/safetensors'
 import { CheckpointError, messageOf, systemCode } from './errors.ts'
 import { HUB_PREFIX, resolveHubSource } from './hub-cache.ts'
-import { type IndexFile, readIndexFile } from './read-index.ts'
 
 /** Where a checkpoint is: a file, a folder, an index file, `hf:org/name[@revision]`, or the list of its shards. */
 export type CheckpointSource = string | URL | readonly string[]
@@ -20,21 +19,18 @@ export interface LocateOptions {
   readonly prefer?: 'index' | 'single'
 }
 
-/** The files of a checkpoint, none of them opened yet but the index. */
-export interface LocatedFiles {
+/** The files of a checkpoint, none of them opened yet: its index, or its shards where it has none. Absolute paths. */
+export type LocatedFiles = {
   /** What messages call the checkpoint. */
   readonly label: string
-  readonly index: IndexFile | null
-  readonly shardPaths: readonly string[]
-}
+} & ({ readonly indexPath: string } | { readonly shardPaths: readonly string[] })
 
 /** The file names that model libraries write, without their ending: transformers, diffusers, PEFT. */
 const STEMS = ['model', 'diffusion_pytorch_model', 'adapter_model']
 
 /**
  * Finds the files of a checkpoint.
- * @throws CheckpointError SOURCE_INVALID, SOURCE_NOT_FOUND, SOURCE_AMBIGUOUS, HUB_NOT_CACHED, INDEX_UNREADABLE
- * @throws SafetensorsError when the shard index is malformed
+ * @throws CheckpointError SOURCE_INVALID, SOURCE_NOT_FOUND, SOURCE_AMBIGUOUS, HUB_NOT_CACHED
  */
 export async function locateFiles(source: CheckpointSource, options: LocateOptions = {}): Promise<LocatedFiles> {
   if (Array.isArray(source)) return locateList(source)
@@ -45,8 +41,8 @@ export async function locateFiles(source: CheckpointSource, options: LocateOptio
     throw new CheckpointError('SOURCE_NOT_FOUND', message, { path, cause })
   })
   if (found.isDirectory()) return locateInFolder(path, options)
-  if (path.endsWith('.json')) return locateByIndex(path)
-  return { label: path, index: null, shardPaths: [path] }
+  if (path.endsWith('.json')) return { label: path, indexPath: path }
+  return { label: path, shardPaths: [path] }
 }
 
 async function toPath(source: string | URL): Promise<string> {
@@ -76,17 +72,7 @@ async function locateList(paths: readonly string[]): Promise<LocatedFiles> {
   if (twice !== undefined) {
     throw new CheckpointError('SOURCE_INVALID', `Shard "${twice}" stands twice in the list`, { path: twice })
   }
-  return { label: dirname(shardPaths[0]!), index: null, shardPaths }
-}
-
-async function locateByIndex(path: string): Promise<LocatedFiles> {
-  const index = await readIndexFile(path)
-  return { label: path, index, shardPaths: shardPathsOf(path, index.shardNames) }
-}
-
-function shardPathsOf(indexPath: string, shardNames: readonly string[]): string[] {
-  // The names were checked to be plain file names, so none of these leaves the folder of the index.
-  return shardNames.map((name) => join(dirname(indexPath), name))
+  return { label: dirname(shardPaths[0]!), shardPaths }
 }
 
 async function locateInFolder(folder: string, { variant, prefer }: LocateOptions): Promise<LocatedFiles> {
@@ -105,8 +91,11 @@ async function locateInFolder(folder: string, { variant, prefer }: LocateOptions
       const message = `Folder "${folder}" holds both "${single}" and "${index}"; choose with the option prefer: 'single' or prefer: 'index'`
       throw new CheckpointError('SOURCE_AMBIGUOUS', message, { path: folder, candidates: [single, index] })
     }
-    if (present.has(index) && !(present.has(single) && prefer === 'single')) return locateByIndex(join(folder, index))
-    if (present.has(single)) return { label: folder, index: null, shardPaths: [join(folder, single)] }
+    if (present.has(index) && !(present.has(single) && prefer === 'single')) {
+      const indexPath = join(folder, index)
+      return { label: indexPath, indexPath }
+    }
+    if (present.has(single)) return { label: folder, shardPaths: [join(folder, single)] }
   }
   return locateUnnamed(folder, names, variant)
 }
@@ -117,7 +106,7 @@ function locateUnnamed(folder: string, names: readonly string[], variant: string
   const only = candidates.length === 1 && variant === undefined ? candidates[0]! : undefined
   // One numbered shard of several is what an interrupted download leaves, not a checkpoint.
   const whole = only?.endsWith('.safetensors') && (parseShardFileName(only)?.count ?? 1) === 1
-  if (only !== undefined && whole) return { label: folder, index: null, shardPaths: [join(folder, only)] }
+  if (only !== undefined && whole) return { label: folder, shardPaths: [join(folder, only)] }
   const kind = variant === undefined ? 'checkpoint' : `checkpoint of variant ${quoteName(variant)}`
   if (candidates.length === 0) {
     const message = `Folder "${folder}" holds no ${kind}: no .safetensors file and no .safetensors.index.json`

@@ -1,22 +1,20 @@
 import type { Selection } from '@onecopy/safetensors'
-import { FileMapping } from '@onecopy/sharedarraybuffer-utils'
-import { buildDirectory } from './build-directory.ts'
+import { type ByteRange, FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { Checkpoint } from './checkpoint.ts'
-import { crossCheck } from './cross-check.ts'
-import { Directory } from './directory.ts'
-import { type CheckpointSource, type LocatedFiles, type LocateOptions, locateFiles } from './locate-files.ts'
+import type { Directory } from './directory.ts'
+import { type CheckpointSource, type LocateOptions, locateFiles } from './locate-files.ts'
 import { openSelected } from './open-selected.ts'
-import { quickDirectory } from './quick-directory.ts'
-import { assertNamesOnce, closeShards, type OpenShard, readHeaders } from './read-headers.ts'
+import { closeShards, type OpenShard } from './open-shard.ts'
 import { assertIndexUnchanged } from './read-index.ts'
-import type { Progress } from './residency.ts'
-import { type Backing, chooseBacking, type ShardMemory, takeMemory } from './shard-memory.ts'
+import { type ReadFiles, readQuickly } from './read-quickly.ts'
+import { readStrictly } from './read-strictly.ts'
+import { type Backing, chooseBacking, type ReadOptions, type ShardMemory, takeMemory } from './shard-memory.ts'
 
 /** How a checkpoint's pages come into RAM. */
 export type ResidencyPolicy = 'lazy' | 'populate' | 'lock'
 
 /** Options of `openCheckpoint`. */
-export interface OpenOptions extends LocateOptions {
+export interface OpenOptions extends LocateOptions, ReadOptions {
   /**
    * What the bytes are: `file` maps the files (the page cache, shared with all processes), `sealed` copies them into
    * memory that nobody can change any more (a coordinator hands it to other processes), `heap` reads them into this
@@ -30,10 +28,6 @@ export interface OpenOptions extends LocateOptions {
   readonly residency?: ResidencyPolicy
   /** Opens only this part, see `Checkpoint.select`: all headers are read, and nothing else of what is not selected. */
   readonly selection?: Selection
-  /** Progress of whatever reads tensors: `populate`, `lock`, or sealed and heap backing. */
-  readonly onProgress?: (progress: Progress) => void
-  /** Gives up; nothing stays open. */
-  readonly signal?: AbortSignal
 }
 
 /**
@@ -46,18 +40,16 @@ export async function openCheckpoint(source: CheckpointSource, options: OpenOpti
   const { signal, residency = 'lazy' } = options
   signal?.throwIfAborted()
   const files = await locateFiles(source, options)
-  const shards = await readHeaders(files.shardPaths, signal).catch((error) => {
-    void files.index?.content // throws for a tensor that stands twice there, which comes before whatever is wrong with a shard
-    throw error
-  })
+  const read = (await readQuickly(files)) ?? (await readStrictly(files, signal))
   let checkpoint: Checkpoint
   try {
-    checkpoint = await take(files.label, directoryOf(files, shards), shards, options)
+    signal?.throwIfAborted()
+    checkpoint = await take(files.label, read, options)
   } finally {
-    closeShards(shards)
+    closeShards(read.shards)
   }
   try {
-    if (files.index !== null) await assertIndexUnchanged(files.index)
+    if (read.index !== null) await assertIndexUnchanged(read.index)
     signal?.throwIfAborted()
     const progress = { ...(options.onProgress && { onProgress: options.onProgress }), ...(signal && { signal }) }
     if (residency === 'populate') await checkpoint.prefetch(progress)
@@ -69,33 +61,20 @@ export async function openCheckpoint(source: CheckpointSource, options: OpenOpti
   return checkpoint
 }
 
-/** Checks the shards against each other and against their index. */
-function directoryOf({ index, label }: LocatedFiles, shards: readonly OpenShard[]): Directory {
-  const quick = index === null || index.flat !== null ? quickDirectory(shards, index?.flat ?? null) : null
-  if (quick !== null) return quick
-  const content = index?.content ?? null
-  assertNamesOnce(shards) // what is wrong within one file comes before what is wrong between two
-  crossCheck(content, shards, label)
-  return new Directory(buildDirectory(shards))
-}
-
-async function take(
-  label: string,
-  directory: Directory,
-  shards: readonly OpenShard[],
-  options: OpenOptions,
-): Promise<Checkpoint> {
-  const { selection } = options
+async function take(label: string, { directory, shards }: ReadFiles, options: OpenOptions): Promise<Checkpoint> {
+  const { selection, signal, onProgress } = options
   const backing = chooseBacking(options.backing)
+  const reading = { ...(onProgress && { onProgress }), ...(signal && { signal }) }
   if (selection !== undefined && backing !== 'file') {
-    return openSelected(label, directory, shards, selection, { ...options, backing })
+    return openSelected(label, directory, shards, selection, { ...reading, backing })
   }
-  const memory = await takeMemory(shards, { ...options, backing })
+  const rangesOf = (shard: OpenShard): readonly ByteRange[] => directory.tensorRanges(shards.indexOf(shard))
+  const memory = await takeMemory(shards, { ...reading, ...(backing === 'heap' ? { backing, rangesOf } : { backing }) })
   describeParts(directory, memory)
   const whole = new Checkpoint(label, directory, memory)
   if (selection === undefined) return whole
   try {
-    return await whole.select(selection, options.signal && { signal: options.signal })
+    return await whole.select(selection, signal && { signal })
   } finally {
     whole.close()
   }

@@ -6,9 +6,12 @@ import type { Directory } from './directory.ts'
 import { gatherFromFiles, gatherFromRuns, runsOfParts } from './gather-parts.ts'
 import { groupBy } from './group-by.ts'
 import { narrow } from './narrow.ts'
-import { assertShardsUnchanged, type OpenShard } from './read-headers.ts'
+import { assertShardsUnchanged, type OpenShard } from './open-shard.ts'
 import { type GatheredPart, type InPlacePart, selectParts } from './select-parts.ts'
-import { type Backing, type MemoryOptions, type ShardMemory, takeMemory } from './shard-memory.ts'
+import { type RangesOf, type ReadOptions, type ShardMemory, takeMemory } from './shard-memory.ts'
+
+/** What the parts are taken into, and how. */
+type PartOptions = ReadOptions & { readonly backing: 'sealed' | 'heap' }
 
 /**
  * Takes into sealed or heap memory only what a selection names; the shards stay the caller's.
@@ -19,7 +22,7 @@ export async function openSelected(
   directory: Directory,
   shards: readonly OpenShard[],
   selection: Selection,
-  options: MemoryOptions & { readonly backing: Exclude<Backing, 'file'> },
+  options: PartOptions,
 ): Promise<Checkpoint> {
   const parts = selectParts(directory, selection, label)
   const { inPlace, gathered } = parts
@@ -52,12 +55,12 @@ export async function openSelected(
 async function takeParts(
   shards: readonly OpenShard[],
   parts: readonly (InPlacePart | (ByteRange & { readonly shard: number }))[],
-  options: MemoryOptions,
+  options: PartOptions,
 ): Promise<Map<number, ShardMemory>> {
   const ranges = groupBy(parts, ({ shard }) => shard)
   const numbers = [...ranges.keys()].sort((a, b) => a - b)
   const needed = numbers.map((shard) => shards[shard]!)
-  const rangesOf = (shard: OpenShard): readonly ByteRange[] => ranges.get(shards.indexOf(shard))!
+  const rangesOf: RangesOf = (shard) => ranges.get(shards.indexOf(shard))!
   const memory = await takeMemory(needed, { ...options, rangesOf })
   return new Map(numbers.map((shard, at) => [shard, memory[at]!]))
 }
@@ -66,7 +69,7 @@ async function gather(
   label: string,
   shards: readonly OpenShard[],
   parts: readonly GatheredPart[],
-  options: MemoryOptions & { readonly backing: Exclude<Backing, 'file'> },
+  options: PartOptions,
 ): Promise<Arena> {
   const { backing, signal, onProgress } = options
   if (backing === 'sealed') {
@@ -94,7 +97,7 @@ function bytesOf(parts: readonly ByteRange[]): number {
 function progressFrom(
   before: number,
   totalBytes: number,
-  { onProgress }: MemoryOptions,
-): Pick<MemoryOptions, 'onProgress'> {
+  { onProgress }: ReadOptions,
+): Pick<ReadOptions, 'onProgress'> {
   return onProgress ? { onProgress: ({ doneBytes }) => onProgress({ doneBytes: before + doneBytes, totalBytes }) } : {}
 }

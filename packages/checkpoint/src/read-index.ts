@@ -1,37 +1,27 @@
 import { closeSync, fstatSync, readFile } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
-import {
-  type FlatIndex,
-  MAX_INDEX_BYTES,
-  parseShardIndex,
-  type ShardIndex,
-  scanFlatIndex,
-  withPath,
-} from '@onecopy/safetensors'
+import { MAX_INDEX_BYTES, parseShardIndex, type ShardIndex, withPath } from '@onecopy/safetensors'
 import { openRegularFile } from '@onecopy/sharedarraybuffer-utils'
 import { CheckpointError, messageOf } from './errors.ts'
 
-/** A shard index that was read, and which state of the file it was. */
-export interface IndexFile {
+/** Which state of a shard index was read. */
+export interface IndexState {
   readonly path: string
-  /** The weight map in columns, or null where it is written in an unusual way. */
-  readonly flat: FlatIndex | null
-  readonly shardNames: readonly string[]
-  /**
-   * The index, read by the strict parser: only when somebody asks, if it could be read into columns.
-   * @throws SafetensorsError with `path`, for a tensor that stands twice
-   */
-  readonly content: ShardIndex
-  readonly inode: number
-  readonly modifiedMs: number
+  readonly inode: bigint
+  readonly modifiedNs: bigint // since the epoch
   readonly byteLength: number
+}
+
+/** A shard index that was read. */
+export interface IndexFile extends IndexState {
+  readonly content: ShardIndex
 }
 
 /**
  * Reads a shard index.
  * @throws CheckpointError INDEX_UNREADABLE
- * @throws SafetensorsError with `path`, when its content is refused; a tensor that stands twice may wait for `content`
+ * @throws SafetensorsError with `path`, when its content is refused
  */
 export async function readIndexFile(path: string): Promise<IndexFile> {
   const { bytes, ...state } = await readWhole(path).catch((cause) => {
@@ -42,22 +32,7 @@ export async function readIndexFile(path: string): Promise<IndexFile> {
     })
   })
   try {
-    const flat = scanFlatIndex(bytes)
-    let parsed = flat === null ? parseShardIndex(bytes) : null
-    return {
-      path,
-      ...state,
-      flat,
-      shardNames: flat?.shardNames ?? parsed!.shardNames,
-      get content() {
-        try {
-          parsed ??= parseShardIndex(bytes)
-        } catch (error) {
-          throw withPath(error, path)
-        }
-        return parsed
-      },
-    }
+    return { path, ...state, content: parseShardIndex(bytes) }
   } catch (error) {
     throw withPath(error, path)
   }
@@ -66,13 +41,14 @@ export async function readIndexFile(path: string): Promise<IndexFile> {
 async function readWhole(path: string) {
   const descriptor = openRegularFile(path)
   try {
-    const { ino, mtimeMs, size } = fstatSync(descriptor)
-    if (size > MAX_INDEX_BYTES) {
-      const message = `Shard index "${path}" has ${size} bytes; at most ${MAX_INDEX_BYTES} are read`
+    const { ino: inode, mtimeNs: modifiedNs, size } = fstatSync(descriptor, { bigint: true })
+    const byteLength = Number(size)
+    if (byteLength > MAX_INDEX_BYTES) {
+      const message = `Shard index "${path}" has ${byteLength} bytes; at most ${MAX_INDEX_BYTES} are read`
       throw new CheckpointError('INDEX_UNREADABLE', message, { path })
     }
     const bytes = await promisify(readFile)(descriptor)
-    return { bytes, inode: ino, modifiedMs: mtimeMs, byteLength: size }
+    return { bytes, inode, modifiedNs, byteLength }
   } finally {
     closeSync(descriptor)
   }
@@ -83,9 +59,9 @@ async function readWhole(path: string) {
  * that is still the one that was read means that no shard was replaced in between.
  * @throws CheckpointError CHECKPOINT_CHANGED
  */
-export async function assertIndexUnchanged({ path, inode, modifiedMs, byteLength }: IndexFile): Promise<void> {
-  const now = await stat(path).catch(() => null)
-  if (now?.ino === inode && now.mtimeMs === modifiedMs && now.size === byteLength) return
+export async function assertIndexUnchanged({ path, inode, modifiedNs, byteLength }: IndexState): Promise<void> {
+  const now = await stat(path, { bigint: true }).catch(() => null)
+  if (now?.ino === inode && now.mtimeNs === modifiedNs && Number(now.size) === byteLength) return
   const message = `Checkpoint of "${path}" was replaced while it was opened; open it again`
   throw new CheckpointError('CHECKPOINT_CHANGED', message, { path })
 }

@@ -11,7 +11,7 @@ import {
   mapDescriptor,
   sealFile,
 } from '@onecopy/sharedarraybuffer-utils'
-import { assertShardsUnchanged, columnsOf, type OpenShard } from './read-headers.ts'
+import { assertShardsUnchanged, type OpenShard } from './open-shard.ts'
 import type { Progress } from './residency.ts'
 
 /** What a checkpoint's bytes are: the page cache, sealed memory, or this process's own. */
@@ -23,27 +23,35 @@ export type ShardMemory = FileMapping | HeapCopy
 /** How a shard's memory travels to another thread. */
 export type ShardMemoryShare = FileMappingShare | HeapCopyShare
 
-/** Options of `takeMemory`. */
-export interface MemoryOptions {
-  readonly backing?: Backing
-  /** What is sealed or read of each shard; mapping takes nothing. @default all of it */
-  readonly rangesOf?: (shard: OpenShard) => readonly ByteRange[]
+/** Options of whatever reads tensors. */
+export interface ReadOptions {
+  /** Progress of whatever reads tensors: `populate`, `lock`, or sealed and heap backing. */
   readonly onProgress?: (progress: Progress) => void
+  /** Gives up; nothing stays open. */
   readonly signal?: AbortSignal
 }
+
+/** Which bytes of a shard are taken. */
+export type RangesOf = (shard: OpenShard) => readonly ByteRange[]
+
+/** Options of `takeMemory`: sealed memory is the whole file unless there are ranges, heap memory those that a tensor has. */
+export type MemoryOptions = ReadOptions &
+  (
+    | { readonly backing: 'file' }
+    | { readonly backing: 'sealed'; readonly rangesOf?: RangesOf }
+    | { readonly backing: 'heap'; readonly rangesOf: RangesOf }
+  )
 
 /**
  * Maps, seals or reads every shard, or none.
  * @throws CheckpointError CHECKPOINT_CHANGED when a file was written to meanwhile; SharedMemoryError
  */
 export async function takeMemory(shards: readonly OpenShard[], options: MemoryOptions): Promise<ShardMemory[]> {
-  const { rangesOf, onProgress, signal } = options
+  const { onProgress, signal } = options
   const memory: ShardMemory[] = []
-  const backing = chooseBacking(options.backing)
-  // Heap backing leaves the headers out; sealed memory is the file, byte for byte.
   const readBytes = (shard: OpenShard): number => {
-    if (rangesOf !== undefined) return rangesOf(shard).reduce((sum, { begin, end }) => sum + end - begin, 0)
-    return backing === 'heap' ? shard.byteLength - shard.dataOffset : shard.byteLength
+    if (options.backing === 'file' || options.rangesOf === undefined) return shard.byteLength
+    return options.rangesOf(shard).reduce((sum, { begin, end }) => sum + end - begin, 0)
   }
   const totalBytes = shards.reduce((sum, shard) => sum + readBytes(shard), 0)
   let before = 0
@@ -54,13 +62,13 @@ export async function takeMemory(shards: readonly OpenShard[], options: MemoryOp
   try {
     for (const shard of shards) {
       const { descriptor, path, byteLength } = shard
-      if (backing === 'file') memory.push(mapDescriptor(descriptor, path, { expectedByteLength: byteLength }))
-      else if (backing === 'sealed') {
-        const part = rangesOf && { ranges: rangesOf(shard) }
+      if (options.backing === 'file') {
+        memory.push(mapDescriptor(descriptor, path, { expectedByteLength: byteLength }))
+      } else if (options.backing === 'sealed') {
+        const part = options.rangesOf && { ranges: options.rangesOf(shard) }
         memory.push(await sealFile(descriptor, path, byteLength, { ...hooks, ...part }))
       } else {
-        const parts = rangesOf?.(shard) ?? partsOf(shard)
-        memory.push(await copyToHeap(descriptor, path, byteLength, parts, hooks))
+        memory.push(await copyToHeap(descriptor, path, byteLength, options.rangesOf(shard), hooks))
       }
       before += readBytes(shard)
     }
@@ -89,10 +97,4 @@ export function chooseBacking(asked: Backing | undefined): Backing {
     process.emitWarning(message, { code: 'ONECOPY_HEAP' })
   }
   return best
-}
-
-function partsOf(shard: OpenShard): ByteRange[] {
-  const { begins, ends } = columnsOf(shard)
-  const { dataOffset } = shard
-  return Array.from(begins, (begin, tensor) => ({ begin: dataOffset + begin, end: dataOffset + ends[tensor]! }))
 }

@@ -88,22 +88,22 @@ describe('Directory.find()', () => {
   })
 })
 
-describe('Directory.findBytes()', () => {
-  test('finds what find() finds, from any place of other bytes', () => {
-    const directory = named([...COLLIDING, ...ODD])
-    for (const name of [...COLLIDING, ...ODD, 'none', 'aa', 'liqui', 'liquids']) {
-      const bytes = utf8(name)
-      const around = Uint8Array.of(0x61, ...bytes, 0x61)
-      expect(directory.findBytes(around, 1, 1 + bytes.length)).toBe(directory.find(name))
-      expect(directory.findBytes(bytes, 0, bytes.length)).toBe(directory.find(name))
-    }
-  })
-})
-
 test('Directory.shardOf() tells the shard of every record', () => {
   const shards = [['a', 'b'], [], ['c']].map((names) => new Map(names.map((name, at) => [name, info(at)])))
   const directory = directoryOf(shards)
   expect(directory.names.map((name) => directory.shardOf(directory.find(name)))).toEqual([0, 0, 2])
+})
+
+test('Directory.tensorRanges() tells where the tensors of a shard stand in its file', () => {
+  const directory = directoryOf(
+    [['a', 'b'], [], ['c']].map((names) => new Map(names.map((name, at) => [name, info(at)]))),
+  )
+  const ranges = [0, 1, 2].map((shard) => directory.tensorRanges(shard))
+  expect(ranges.map(({ length }) => length)).toEqual([2, 0, 1])
+  for (const [at, name] of ['a', 'b', 'c'].entries()) {
+    const { begin, end } = directory.entry(directory.find(name))
+    expect(ranges.flat()[at]).toEqual({ begin, end })
+  }
 })
 
 describe('Directory.entry()', () => {

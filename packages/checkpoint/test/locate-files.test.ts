@@ -3,74 +3,71 @@ import { basename, join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { openCheckpoint } from '../src/index.ts'
-import { type LocateOptions, locateFiles } from '../src/locate-files.ts'
-import { bytesOf, fileOf, refusal, temporaryFolder, tensor, write, writeIndex, writeSharded } from './support.ts'
+import { type CheckpointSource, type LocateOptions, locateFiles } from '../src/locate-files.ts'
+import { bytesOf, fileOf, refusal, temporaryFolder, tensor, write, writeIndex } from './support.ts'
 
 const A = tensor('a')
 const FILE = fileOf([A])
 
-/** Puts empty files, and an index that names `shard`, into a folder and says which shards are taken. */
+/** The shards, or the index, that a source leads to. */
+async function located(source: CheckpointSource, options?: LocateOptions): Promise<readonly string[]> {
+  const files = await locateFiles(source, options)
+  return 'indexPath' in files ? [files.indexPath] : files.shardPaths
+}
+
+/** Puts files into a folder and says which are taken. */
 async function locateAmong(names: readonly string[], options?: LocateOptions): Promise<string[]> {
   const folder = temporaryFolder()
   for (const name of names) {
-    if (name.endsWith('.json')) writeIndex(folder, { a: `shard-of-${name}.safetensors` }, name)
-    else write(folder, name, FILE)
+    write(folder, name, name.endsWith('.json') ? '' : FILE)
   }
-  return (await locateFiles(folder, options)).shardPaths.map((path) => basename(path))
+  return (await located(folder, options)).map((path) => basename(path))
 }
 
 describe('locateFiles() takes', () => {
   test('a file by its absolute and its relative path', async () => {
     const path = write(temporaryFolder(), 'x.safetensors', FILE)
-    const expected = { label: path, index: null, shardPaths: [path] }
+    const expected = { label: path, shardPaths: [path] }
     expect(await locateFiles(path)).toEqual(expected)
     expect(await locateFiles(relative(process.cwd(), path))).toEqual(expected)
   })
 
   test('a file URL as a string and as an object', async () => {
     const path = write(temporaryFolder(), 'with space and ü.safetensors', FILE)
-    expect((await locateFiles(pathToFileURL(path))).shardPaths).toEqual([path])
-    expect((await locateFiles(pathToFileURL(path).href)).shardPaths).toEqual([path])
+    expect(await located(pathToFileURL(path))).toEqual([path])
+    expect(await located(pathToFileURL(path).href)).toEqual([path])
   })
 
   test('a folder, and the index in it', async () => {
     const folder = temporaryFolder()
-    const paths = writeSharded(folder, [[A], [tensor('b')]])
-    const index = join(folder, 'model.safetensors.index.json')
-    for (const source of [folder, `${folder}/`, index]) {
-      const located = await locateFiles(source)
-      expect(located.shardPaths).toEqual(paths)
-      expect(located.index?.path).toBe(index)
+    const indexPath = write(folder, 'model.safetensors.index.json', '')
+    for (const source of [folder, `${folder}/`, indexPath]) {
+      expect(await locateFiles(source)).toEqual({ label: indexPath, indexPath })
     }
   })
 
   test('an index whatever its name', async () => {
-    const folder = temporaryFolder()
-    const index = writeIndex(folder, { a: 'x.safetensors' }, 'other.json')
-    expect((await locateFiles(index)).shardPaths).toEqual([join(folder, 'x.safetensors')])
+    const index = write(temporaryFolder(), 'other.json', '')
+    expect(await locateFiles(index)).toEqual({ label: index, indexPath: index })
   })
 
   test('a list of shards, in its order, paths and URLs alike', async () => {
     const folder = temporaryFolder()
     const [a, b] = [write(folder, 'a.safetensors', FILE), write(folder, 'b.safetensors', FILE)]
-    expect((await locateFiles([b, pathToFileURL(a).href])).shardPaths).toEqual([b, a])
+    expect(await located([b, pathToFileURL(a).href])).toEqual([b, a])
   })
 
   test.each([
     [['model.safetensors'], {}, 'model.safetensors'],
     [['diffusion_pytorch_model.safetensors'], {}, 'diffusion_pytorch_model.safetensors'],
     [['adapter_model.safetensors', 'adapter_config.json'], {}, 'adapter_model.safetensors'],
-    [
-      ['diffusion_pytorch_model.safetensors.index.json'],
-      {},
-      'shard-of-diffusion_pytorch_model.safetensors.index.json.safetensors',
-    ],
+    [['diffusion_pytorch_model.safetensors.index.json'], {}, 'diffusion_pytorch_model.safetensors.index.json'],
     [['model.safetensors', 'model.fp16.safetensors'], {}, 'model.safetensors'],
     [['model.safetensors', 'model.fp16.safetensors'], { variant: 'fp16' }, 'model.fp16.safetensors'],
     [
       ['model.safetensors.index.json', 'model.safetensors.index.fp16.json'],
       { variant: 'fp16' },
-      'shard-of-model.safetensors.index.fp16.json.safetensors',
+      'model.safetensors.index.fp16.json',
     ],
     [
       ['diffusion_pytorch_model.safetensors', 'diffusion_pytorch_model.non_ema.safetensors'],
@@ -86,7 +83,7 @@ describe('locateFiles() takes', () => {
   test('the file that the option prefer names where a single file and an index stand together', async () => {
     const names = ['model.safetensors', 'model.safetensors.index.json']
     expect(await locateAmong(names, { prefer: 'single' })).toEqual(['model.safetensors'])
-    expect(await locateAmong(names, { prefer: 'index' })).toEqual(['shard-of-model.safetensors.index.json.safetensors'])
+    expect(await locateAmong(names, { prefer: 'index' })).toEqual(['model.safetensors.index.json'])
     expect(await locateAmong(['model.safetensors'], { prefer: 'index' })).toEqual(['model.safetensors'])
   })
 

@@ -1,8 +1,8 @@
-import { copyFileSync, truncateSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { openCheckpoint } from '../src/index.ts'
-import { assertNamesOnce, assertShardsUnchanged, closeShards, readHeaders } from '../src/read-headers.ts'
+import { closeShards } from '../src/open-shard.ts'
+import { readHeaders } from '../src/read-headers.ts'
 import {
   descriptorsIn,
   expectNothingOpen,
@@ -11,7 +11,6 @@ import {
   refusal,
   temporaryFolder,
   tensor,
-  utf8,
   write,
 } from './support.ts'
 
@@ -102,29 +101,6 @@ describe('readHeaders()', () => {
     expect((await refusal(readHeaders(paths))).path).toBe(paths[0])
   })
 
-  test('reads an ordinary header into columns and gives the same as header, an unusual one only as header', async () => {
-    const folder = temporaryFolder()
-    const paths = [A, tensor('ä', 'U8', [4])].map((only) => write(folder, only.name, fileOf([only])))
-    const shards = await readHeaders(paths)
-    expect(shards.map(({ flat }) => flat?.count ?? null)).toEqual([1, null])
-    for (const [at, { header }] of shards.entries()) {
-      expect([...header.tensors]).toEqual([['aä'[at], { dtype: 'U8', shape: [4], dataOffsets: [0, 4] }]])
-      expect(shards[at]!.header).toBe(header)
-    }
-    closeShards(shards)
-  })
-
-  test('leaves a name that stands twice to header, which refuses it with the path', async () => {
-    const path = write(temporaryFolder(), 'x', TWICE_FILE)
-    const shards = await readHeaders([path])
-    for (const ask of [() => shards[0]!.header, () => assertNamesOnce(shards)]) {
-      const error = await refusal(ask)
-      expect(error).toMatchObject({ code: 'SAFETENSORS_DUPLICATE_KEY', path, tensor: 'a' })
-      expect(error.message).toContain(path)
-    }
-    closeShards(shards)
-  })
-
   test.each([
     ['before', 'SAFETENSORS_DUPLICATE_KEY', 'twice'],
     ['after', 'SHARD_NOT_FOUND', 'missing'],
@@ -145,24 +121,5 @@ describe('readHeaders()', () => {
     abort.abort(new TypeError('enough'))
     expect((await refusal(reading)).message).toBe('enough')
     expectNothingOpen(folder)
-  })
-})
-
-describe('assertShardsUnchanged() refuses a shard that was', () => {
-  const other = fileOf([{ ...A, bytes: utf8('abcd') }])
-
-  test.each<[how: string, change: (path: string, folder: string) => void]>([
-    ['cut', (path) => truncateSync(path, GOOD.byteLength - 1)],
-    ['touched', (path) => utimesSync(path, 1, 1)],
-    ['overwritten in place with as many bytes', (path, folder) => copyFileSync(write(folder, 'other', other), path)],
-  ])('%s', async (_, change) => {
-    const folder = temporaryFolder()
-    const path = write(folder, 'x.safetensors', GOOD)
-    utimesSync(path, 1, 2)
-    const shards = await readHeaders([path])
-    assertShardsUnchanged(shards)
-    change(path, folder)
-    expect(await refusal(() => assertShardsUnchanged(shards))).toMatchObject({ code: 'CHECKPOINT_CHANGED', path })
-    closeShards(shards)
   })
 })

@@ -3,15 +3,19 @@ export type { Dtype } from './dtype.ts'
 export { compareDtypes, DTYPE_NAMES, DTYPES, dtypeBits, isDtype } from './dtype.ts'
 export type { SafetensorsErrorCode, SafetensorsErrorFields } from './errors.ts'
 export { quoteName, SafetensorsError, withPath } from './errors.ts'
-export type { FlatHeader } from './flat-header.ts'
-export { flattenHeader, scanFlatHeader } from './flat-header.ts'
-export type { FlatIndex } from './flat-index.ts'
-export { scanFlatIndex } from './flat-index.ts'
 export { forEachRun, gather } from './gather.ts'
 export type { Header, TensorInfo } from './header.ts'
 export { HEADER_PREFIX_BYTES, MAX_HEADER_BYTES, parseHeader, parseSafetensors, readHeaderLength } from './header.ts'
-export type { Extent, SelectedBox, SelectedRange, SelectedSlice } from './selected-slice.ts'
-export { extentsOf, forEachCopy, gatherSelected, resolveSelected } from './selected-slice.ts'
+export { nearestNames } from './nearest-names.ts'
+export type { Extent, ExtentChoice, SelectedBox, SelectedRange, SelectedSlice } from './selected-slice.ts'
+export {
+  extentChoices,
+  extentsOf,
+  forEachCopy,
+  gatherSelected,
+  joinTouching,
+  resolveSelected,
+} from './selected-slice.ts'
 export type { ResolvedSelection, SelectedTensor, Selection } from './selection.ts'
 export { resolveSelection, validateSelection } from './selection.ts'
 export type { MetadataInput, SerializedHeader, TensorData, TensorSpec } from './serialize.ts'

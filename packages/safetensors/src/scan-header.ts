@@ -49,7 +49,7 @@ export function scanHeader(json: Uint8Array): ScannedHeader {
   return { names, tensors, metadata: metadata ?? null }
 }
 
-export function readMetadata(scanner: JsonScanner): Map<string, string> | null {
+function readMetadata(scanner: JsonScanner): Map<string, string> | null {
   if (scanner.matchNull()) return null
   const metadata = new Map<string, string>()
   scanner.beginObject('__metadata__')

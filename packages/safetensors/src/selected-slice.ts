@@ -79,7 +79,7 @@ export function resolveSelected(
   }
   const joined = extents.map(joinTouching)
   requireFewBoxes(joined, tensor)
-  const places = [...choices(joined)]
+  const places = [...extentChoices(joined)]
   // The sources first: their errors speak of the tensor, not of a result that nobody has seen.
   const sources = places.map(({ from }) => resolveSlice(dtype, shape, from, tensor))
   const boxes = places.map(({ to }, box) => {
@@ -122,7 +122,7 @@ function requireWithin(
 }
 
 /** The same positions in the same order, without empty extents, and those in one that lie end to end. */
-function joinTouching(extents: readonly Extent[]): readonly Extent[] {
+export function joinTouching(extents: readonly Extent[]): readonly Extent[] {
   const joined: Extent[] = []
   for (const [start, stop] of extents) {
     if (start === stop) continue
@@ -145,17 +145,18 @@ function requireFewBoxes(extents: readonly (readonly Extent[])[], tensor: string
   )
 }
 
-interface Places {
+/** One extent for each dimension: where they are in the tensor, and where in the result. */
+export interface ExtentChoice {
   readonly from: readonly Extent[]
   readonly to: readonly Extent[]
 }
 
-/** Every choice of one extent for each dimension: where it is in the tensor, and where in the result. */
-function* choices(
+/** Every choice of one extent for each dimension, in the order of the result. */
+export function* extentChoices(
   extents: readonly (readonly Extent[])[],
   from: readonly Extent[] = [],
   to: readonly Extent[] = [],
-): Generator<Places, void> {
+): Generator<ExtentChoice, void> {
   const axis = from.length
   if (axis === extents.length) {
     yield { from, to }
@@ -164,7 +165,7 @@ function* choices(
   let at = 0
   for (const extent of extents[axis]!) {
     const length = extent[1] - extent[0]
-    yield* choices(extents, [...from, extent], [...to, [at, at + length]])
+    yield* extentChoices(extents, [...from, extent], [...to, [at, at + length]])
     at += length
   }
 }

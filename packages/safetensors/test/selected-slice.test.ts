@@ -5,9 +5,11 @@ import { type Dtype, dtypeBits } from '../src/dtype.ts'
 import { gather } from '../src/gather.ts'
 import {
   type Extent,
+  extentChoices,
   extentsOf,
   forEachCopy,
   gatherSelected,
+  joinTouching,
   resolveSelected,
   type SelectedRange,
   type SelectedSlice,
@@ -451,4 +453,19 @@ test('extentsOf() gives the extents however they were written', () => {
   expect(extentsOf(several([1, 2], [4, 5]))).toEqual(several([1, 2], [4, 5]))
   expect(extentsOf(several([1, 2]))).toEqual([[1, 2]])
   expect(extentsOf([])).toEqual([])
+})
+
+test('joinTouching() joins extents that lie end to end, in their order, and leaves out empty ones', () => {
+  expect(joinTouching(several([0, 2], [2, 3], [4, 5], [5, 9]))).toEqual(several([0, 3], [4, 9]))
+  expect(joinTouching(several([4, 6], [6, 6], [6, 7], [0, 4], [2, 5]))).toEqual(several([4, 7], [0, 4], [2, 5]))
+  expect(joinTouching([])).toEqual([])
+})
+
+test('extentChoices() takes one extent of each dimension, the last changing fastest', () => {
+  expect([...extentChoices([several([5, 6]), several([0, 2], [3, 4])])]).toEqual([
+    { from: several([5, 6], [0, 2]), to: several([0, 1], [0, 2]) },
+    { from: several([5, 6], [3, 4]), to: several([0, 1], [2, 3]) },
+  ])
+  expect([...extentChoices([])]).toEqual([{ from: [], to: [] }])
+  expect([...extentChoices([several([5, 6]), []])]).toEqual([])
 })

@@ -7,6 +7,7 @@
 #include "file-lease.h"
 #include "library-pin.h"
 #include "mapping.h"
+#include "quick-read.h"
 #include "residency.h"
 #include "sealed-memory.h"
 #include "shared-buffer.h"
@@ -34,6 +35,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("evictMapping", Napi::Function::New<onecopy::EvictMapping>(env));
   exports.Set("memoryLimits", Napi::Function::New<onecopy::MemoryLimits>(env));
   exports.Set("convertToFloat32", Napi::Function::New<onecopy::ConvertToFloat32>(env));
+  exports.Set("readCheckpoint", Napi::Function::New<onecopy::ReadCheckpoint>(env));
   exports.Set("createMemory", Napi::Function::New<onecopy::CreateMemory>(env));
   exports.Set("fillMemory", Napi::Function::New<onecopy::FillMemory>(env));
   exports.Set("copyRuns", Napi::Function::New<onecopy::CopyRuns>(env));

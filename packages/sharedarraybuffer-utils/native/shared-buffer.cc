@@ -31,7 +31,7 @@ size_t SizeArgument(const Napi::CallbackInfo& info, size_t argument) {
   return static_cast<size_t>(info[argument].As<Napi::Number>().Int64Value());
 }
 
-void UnmapCopy(void* copy, size_t length, void*) { munmap(copy, length); }
+void Unmap(void* memory, size_t length, void*) { munmap(memory, length); }
 
 // The bytes at a page of their own, read-only like the mapping, or null when there is no memory for them.
 std::shared_ptr<v8::BackingStore> CopyOf(const uint8_t* from, size_t length) {
@@ -39,7 +39,7 @@ std::shared_ptr<v8::BackingStore> CopyOf(const uint8_t* from, size_t length) {
   if (copy == MAP_FAILED) return nullptr;
   memcpy(copy, from, length);
   mprotect(copy, length, PROT_READ);
-  return v8::SharedArrayBuffer::NewBackingStore(copy, length, UnmapCopy, nullptr);
+  return v8::SharedArrayBuffer::NewBackingStore(copy, length, Unmap, nullptr);
 }
 
 }  // namespace
@@ -78,6 +78,11 @@ Napi::Value CreateBuffer(const Napi::CallbackInfo& info) {
   std::unique_ptr<v8::BackingStore> store = v8::SharedArrayBuffer::NewBackingStore(
       const_cast<uint8_t*>(mapping->base) + offset, length, DropBuffer, mapping);
   return ToNapi(info.Env(), v8::SharedArrayBuffer::New(v8::Isolate::GetCurrent(), std::move(store)));
+}
+
+Napi::Value ShareMemory(Napi::Env env, uint8_t* base, size_t byte_length) {
+  std::unique_ptr<v8::BackingStore> store = v8::SharedArrayBuffer::NewBackingStore(base, byte_length, Unmap, nullptr);
+  return ToNapi(env, v8::SharedArrayBuffer::New(v8::Isolate::GetCurrent(), std::move(store)));
 }
 
 // describeParts(handle, table, recordsOffset, stride, count, begin, length, nameOffset, nameLength, namesOffset)

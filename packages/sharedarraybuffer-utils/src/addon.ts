@@ -4,6 +4,7 @@ import { constants } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { getSystemErrorName } from 'node:util'
 import { SharedMemoryError, type SharedMemoryErrorCode } from './errors.ts'
+import type { QuickRead } from './quick-read.ts'
 
 /** What the native side gives for an open mapping; `handle` is opaque. */
 export interface NativeMapping {
@@ -58,6 +59,14 @@ export interface Addon {
   adviseRange(handle: object, begin: number, end: number, advice: Advice): Promise<void>
   evictMapping(handle: object): void
   memoryLimits(): MemoryLimits
+  readCheckpoint(
+    indexPath: string | null,
+    shardPaths: readonly string[],
+    dtypeNames: readonly string[],
+    dtypeBits: readonly number[],
+    maxHeaderBytes: number,
+    maxIndexBytes: number,
+  ): Promise<QuickRead | null>
   createMemory(label: string, byteLength: number): number
   fillMemory(memory: number, source: number, begin: number, end: number, dropBehind: boolean): Promise<void>
   copyRuns(memory: number, source: number, runs: Float64Array, dropBehind: boolean): Promise<void>

@@ -14,6 +14,8 @@ export type { ByteRange, FileIdentity, FileMappingShare, MapOptions, PartTable }
 export { adoptFileMapping, FileMapping, mapDescriptor, mapFile, mappingCount, openRegularFile } from './mapping.ts'
 export type { ProcessMemory } from './process-memory.ts'
 export { mappingMemory, processMemory } from './process-memory.ts'
+export type { FormatFacts, QuickRead, QuickReadSource } from './quick-read.ts'
+export { readQuickly } from './quick-read.ts'
 export type { PopulateOptions } from './residency.ts'
 export { evict, lock, populate, prefetch, residentBytes, unlock } from './residency.ts'
 export type { SealOptions } from './sealed-memory.ts'

@@ -1,0 +1,283 @@
+// The headers and the index of a checkpoint, read, checked and laid out as a table in one job. Compiled code needs no
+// warming up, and a checkpoint is opened once in a process: most of the time would go to an interpreter.
+#include "quick-read.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "checkpoint-table.h"
+#include "json-cursor.h"
+#include "shared-buffer.h"
+
+namespace onecopy {
+namespace {
+
+constexpr size_t kFirstRead = 64 << 10;  // bytes; most headers end before
+constexpr size_t kPrefix = 8;            // bytes of a header's length
+constexpr size_t kShardsPerThread = 16;
+constexpr size_t kMostThreads = 4;  // enough to keep a disk busy; processors are few where this matters
+
+// What the job is to read; the limits are in bytes.
+struct Request {
+  std::optional<std::string> index_path;
+  std::vector<std::string> shard_paths;  // where there is no index
+  std::vector<Dtype> dtypes;
+  uint64_t header_limit = 0;
+  uint64_t index_limit = 0;
+};
+
+class File {
+ public:
+  File() = default;
+  File(File&& other) noexcept : state_(other.state_), descriptor_(other.Release()) {}
+  File& operator=(File&&) = delete;
+  ~File() {
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+
+  // Only a regular file: a FIFO would wait, and to open a device may do something.
+  bool Open(const std::string& path) {
+    struct stat before;
+    if (stat(path.c_str(), &before) != 0 || !S_ISREG(before.st_mode)) return false;
+    descriptor_ = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    return descriptor_ >= 0 && fstat(descriptor_, &state_) == 0 && S_ISREG(state_.st_mode) && state_.st_mtim.tv_sec >= 0;
+  }
+
+  bool Read(char* to, size_t length, size_t offset) const {
+    for (size_t done = 0; done < length;) {
+      const ssize_t got = pread(descriptor_, to + done, length - done, offset + done);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) return false;
+      done += got;
+    }
+    return true;
+  }
+
+  uint64_t byte_length() const { return static_cast<uint64_t>(state_.st_size); }
+  uint64_t inode() const { return state_.st_ino; }
+  uint64_t modified_ns() const {
+    return static_cast<uint64_t>(state_.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(state_.st_mtim.tv_nsec);
+  }
+  int descriptor() const { return descriptor_; }
+
+  int Release() {
+    const int descriptor = descriptor_;
+    descriptor_ = -1;
+    return descriptor;
+  }
+
+ private:
+  struct stat state_ {};
+  int descriptor_ = -1;
+};
+
+// Reads of a file bring in what they ask for and nothing ahead of it, for as long as this lives.
+class ScatteredReads {
+ public:
+  explicit ScatteredReads(int descriptor) : descriptor_(descriptor) { posix_fadvise(descriptor_, 0, 0, POSIX_FADV_RANDOM); }
+  ~ScatteredReads() { posix_fadvise(descriptor_, 0, 0, POSIX_FADV_NORMAL); }
+  ScatteredReads(const ScatteredReads&) = delete;
+  ScatteredReads& operator=(const ScatteredReads&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+// Text with the zeros behind it that JsonCursor wants.
+class JsonText {
+ public:
+  char* Allocate(size_t length) {
+    bytes_.reset(new char[length + kJsonPadding]);
+    std::fill_n(bytes_.get() + length, kJsonPadding, '\0');
+    length_ = length;
+    return bytes_.get();
+  }
+  std::string_view view() const { return {bytes_.get(), length_}; }
+
+ private:
+  std::unique_ptr<char[]> bytes_;
+  size_t length_ = 0;
+};
+
+struct ShardFile {
+  File file;
+  JsonText json;
+};
+
+std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+class Reader {
+ public:
+  explicit Reader(Request request) : request_(std::move(request)) {}
+
+  bool Read() {
+    if (request_.index_path && !ReadIndex(*request_.index_path)) return false;
+    shards_.resize(request_.shard_paths.size());
+    files_.resize(shards_.size());
+    return ReadShards() && LayOutTable(shards_, request_.index_path ? &index_ : nullptr, table_);
+  }
+
+  TableMemory& table() { return table_; }
+  std::vector<ShardFile>& files() { return files_; }
+  const File* index_file() const { return request_.index_path ? &index_file_ : nullptr; }
+
+ private:
+  bool ReadIndex(const std::string& path) {
+    if (!index_file_.Open(path) || index_file_.byte_length() > request_.index_limit) return false;
+    const size_t length = index_file_.byte_length();
+    if (!index_file_.Read(index_json_.Allocate(length), length, 0)) return false;
+    if (!ScanIndex(index_json_.view(), index_)) return false;
+    const std::string folder = path.substr(0, path.rfind('/') + 1);
+    for (const std::string_view name : index_.shard_names) request_.shard_paths.push_back(folder + std::string(name));
+    return true;
+  }
+
+  bool ReadShards() {
+    const size_t wanted = std::min(kMostThreads, shards_.size() / kShardsPerThread);
+    std::vector<std::thread> threads;
+    try {
+      while (threads.size() + 1 < wanted) threads.emplace_back([this] { ReadNext(); });
+    } catch (const std::system_error&) {
+      // As many as there may be; this one is among them.
+    }
+    ReadNext();
+    for (std::thread& thread : threads) thread.join();
+    return !failed_;
+  }
+
+  void ReadNext() {
+    try {
+      for (size_t shard = next_++; shard < shards_.size() && !failed_; shard = next_++) {
+        if (!ReadShard(request_.shard_paths[shard], shards_[shard], files_[shard])) failed_ = true;
+      }
+    } catch (const std::bad_alloc&) {
+      failed_ = true;
+    }
+  }
+
+  bool ReadShard(const std::string& path, ScannedShard& shard, ShardFile& source) const {
+    const auto& [file, json] = source;
+    if (!source.file.Open(path)) return false;
+    shard.name = BaseName(path);
+    shard.path = path;
+    shard.byte_length = file.byte_length();
+    shard.inode = file.inode();
+    shard.modified_ns = file.modified_ns();
+    if (!ReadHeader(source, shard)) return false;
+    const uint64_t data_length = shard.byte_length - shard.data_offset;
+    if (!ScanHeader(json.view(), data_length, request_.dtypes, shard.header)) return false;
+    shard.name_hashes.reserve(shard.header.tensors.size());
+    for (const ScannedTensor& tensor : shard.header.tensors) shard.name_hashes.push_back(HashName(tensor.name));
+    return true;
+  }
+
+  bool ReadHeader(ShardFile& source, ScannedShard& shard) const {
+    // Nothing is read ahead: the weights behind the header are not asked for.
+    const ScatteredReads scattered(source.file.descriptor());
+    char first[kFirstRead];
+    const size_t had = std::min<uint64_t>(shard.byte_length, sizeof first);
+    if (had < kPrefix || !source.file.Read(first, had, 0)) return false;
+    uint64_t length;
+    memcpy(&length, first, sizeof length);
+    if (length > request_.header_limit || length > shard.byte_length - kPrefix) return false;
+    shard.data_offset = kPrefix + length;
+    char* const json = source.json.Allocate(length);
+    const size_t here = std::min<size_t>(length, had - kPrefix);
+    memcpy(json, first + kPrefix, here);
+    return here == length || source.file.Read(json + here, length - here, kPrefix + here);
+  }
+
+  Request request_;
+  File index_file_;
+  JsonText index_json_;
+  ScannedIndex index_;
+  std::vector<ScannedShard> shards_;
+  std::vector<ShardFile> files_;
+  TableMemory table_;
+  std::atomic<size_t> next_ = 0;
+  std::atomic<bool> failed_ = false;
+};
+
+Napi::Object StateOf(Napi::Env env, const File& file) {
+  Napi::Object state = Napi::Object::New(env);
+  state.Set("byteLength", Napi::Number::New(env, static_cast<double>(file.byte_length())));
+  state.Set("inode", Napi::BigInt::New(env, file.inode()));
+  state.Set("modifiedNs", Napi::BigInt::New(env, file.modified_ns()));
+  return state;
+}
+
+class ReadJob : public Napi::AsyncWorker {
+ public:
+  ReadJob(Napi::Env env, Request request) : AsyncWorker(env), deferred_(env), reader_(std::move(request)) {}
+
+  Napi::Promise Promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override { read_ = reader_.Read(); }
+
+  void OnOK() override {
+    const Napi::Env env = Env();
+    if (!read_) {
+      deferred_.Resolve(env.Null());
+      return;
+    }
+    Napi::Object result = Napi::Object::New(env);
+    const size_t length = reader_.table().byte_length();
+    result.Set("table", ShareMemory(env, reader_.table().Release(), length));
+    Napi::Array descriptors = Napi::Array::New(env, reader_.files().size());
+    for (uint32_t at = 0; at < descriptors.Length(); at++) descriptors.Set(at, reader_.files()[at].file.Release());
+    result.Set("descriptors", descriptors);
+    const File* const index = reader_.index_file();
+    result.Set("index", index ? Napi::Value(StateOf(env, *index)) : env.Null());
+    deferred_.Resolve(result);
+  }
+
+  // There is no memory: whoever reads it strictly will say so.
+  void OnError(const Napi::Error&) override { deferred_.Resolve(Env().Null()); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  Reader reader_;
+  bool read_ = false;
+};
+
+std::vector<std::string> Strings(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<std::string> strings;
+  for (uint32_t at = 0; at < array.Length(); at++) strings.push_back(array.Get(at).As<Napi::String>().Utf8Value());
+  return strings;
+}
+
+}  // namespace
+
+// readCheckpoint(indexPath | null, shardPaths, dtypeNames, dtypeBits, headerLimit, indexLimit): a promise of the table, the
+// open descriptors of the shards and the index's state; or of null, whenever anything is unusual or wrong.
+Napi::Value ReadCheckpoint(const Napi::CallbackInfo& info) {
+  Request request;
+  if (info[0].IsString()) request.index_path = info[0].As<Napi::String>().Utf8Value();
+  request.shard_paths = Strings(info[1]);
+  const auto bits = info[3].As<Napi::Array>();
+  for (const std::string& name : Strings(info[2])) {
+    const Napi::Value size = bits.Get(static_cast<uint32_t>(request.dtypes.size()));
+    request.dtypes.push_back({name, size.As<Napi::Number>().Uint32Value()});
+  }
+  request.header_limit = static_cast<uint64_t>(info[4].As<Napi::Number>().Int64Value());
+  request.index_limit = static_cast<uint64_t>(info[5].As<Napi::Number>().Int64Value());
+  auto* job = new ReadJob(info.Env(), std::move(request));
+  const Napi::Promise promise = job->Promise();
+  job->Queue();
+  return promise;
+}
+
+}  // namespace onecopy
