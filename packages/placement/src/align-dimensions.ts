@@ -1,4 +1,4 @@
-import type { Shaped } from './companion.ts'
+import type { Shaped } from './shaped.ts'
 
 /** Integers beside packed integers are positions in the unpacked dimension, such as GPTQ's `g_idx`. */
 const INDEX_DTYPES: ReadonlySet<string> = new Set(['I32', 'I64', 'U32', 'U64'])

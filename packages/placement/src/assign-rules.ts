@@ -15,9 +15,19 @@ export interface ReadyRule {
 }
 
 /** What decides about a tensor: a rule, or the tensor that it belongs to. */
-export type Assignment =
-  | { readonly rule: ReadyRule; readonly captures: Captures }
-  | { readonly rule: null; readonly owner: number; readonly companion: Companion }
+export type Assignment = RuleAssignment | CompanionAssignment
+
+/** A rule, and what its pattern remembers of the tensor's name. */
+export interface RuleAssignment {
+  readonly rule: ReadyRule
+  readonly captures: Captures
+}
+
+export interface CompanionAssignment {
+  readonly rule: null
+  readonly owner: number // place of the tensor that it belongs to
+  readonly companion: Companion
+}
 
 /** Code units of a pattern in messages and reasons: where layers begin differs behind long choices only. */
 const MAX_SHOWN_LENGTH = 300
@@ -36,7 +46,7 @@ export function readyRules(rules: readonly Rule[]): readonly ReadyRule[] {
 }
 
 /** The first rule that matches the name. */
-export function ruleOf(name: string, rules: readonly ReadyRule[]): Extract<Assignment, { rule: ReadyRule }> | null {
+export function ruleOf(name: string, rules: readonly ReadyRule[]): RuleAssignment | null {
   for (const rule of rules) {
     const captures = rule.pattern.match(name)
     if (captures !== null) return { rule, captures }

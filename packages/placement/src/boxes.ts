@@ -1,4 +1,5 @@
-import { type Extent, extentsOf, type SelectedRange } from '@onecopy/safetensors'
+import { type Extent, extentChoices, extentsOf, type SelectedRange } from '@onecopy/safetensors'
+import { extentsByDimension, takesAll } from './extents.ts'
 
 /** A hyper-rectangle of a tensor and where it goes; one entry for each dimension, outermost first, in elements. */
 export interface Box {
@@ -12,22 +13,14 @@ export interface Box {
  * form of PyTorch's distributed checkpoints (`ReadItem`, torch.distributed.checkpoint.planner).
  */
 export function boxesOf(shape: readonly number[], ranges: readonly SelectedRange[]): readonly Box[] {
-  let boxes: readonly Box[] = [{ offsets: [], lengths: [], targetOffsets: [] }]
-  for (const extents of extentsOfAll(shape, ranges)) {
-    boxes = boxes.flatMap(({ offsets, lengths, targetOffsets }) => {
-      let target = 0
-      return extents.map(([start, stop]) => {
-        const box = {
-          offsets: [...offsets, start],
-          lengths: [...lengths, stop - start],
-          targetOffsets: [...targetOffsets, target],
-        }
-        target += stop - start
-        return box
-      })
-    })
-  }
-  return boxes
+  const choices = extentChoices(ranges.map(extentsOf))
+  const whole = shape.slice(ranges.length)
+  const zeros = whole.map(() => 0)
+  return Array.from(choices, ({ from, to }) => ({
+    offsets: [...from.map(([start]) => start), ...zeros],
+    lengths: [...from.map(([start, stop]) => stop - start), ...whole],
+    targetOffsets: [...to.map(([start]) => start), ...zeros],
+  }))
 }
 
 /** The elements from the first of a selection that is not empty to its last, counted from the tensor's first; half-open. */
@@ -75,13 +68,11 @@ function rowsOf(
   readonly inner: readonly Extent[]
   readonly stride: number
 } {
-  const all = extentsOfAll(shape, ranges)
+  const all = extentsByDimension(shape, ranges)
   let stride = 1
   let cut = shape.length - 1
   for (; cut > 0; cut--) {
-    const [extent] = all[cut]!
-    const whole = all[cut]!.length === 1 && extent![1] - extent![0] === shape[cut]!
-    if (!whole) break
+    if (!takesAll(all[cut]!, shape[cut]!)) break
     stride *= shape[cut]!
   }
   const rows: { extents: readonly Extent[]; stride: number }[] = []
@@ -91,8 +82,4 @@ function rowsOf(
     outer *= shape[dimension]!
   }
   return { rows, inner: all[cut] ?? [[0, 1]], stride }
-}
-
-function extentsOfAll(shape: readonly number[], ranges: readonly SelectedRange[]): readonly (readonly Extent[])[] {
-  return shape.map((size, dimension) => extentsOf(ranges[dimension] ?? [0, size]))
 }

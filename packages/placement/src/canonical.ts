@@ -1,5 +1,6 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
+import { getOrMake } from './get-or-make.ts'
 import type { Part, PlanData } from './plan-data.ts'
 
 /** Text is handed on in pieces of about this many UTF-16 code units, so that a plan need not be one string. */
@@ -56,11 +57,6 @@ export function* canonicalPieces(data: PlanData): Generator<string, void> {
 function partsWriter(): (parts: readonly Part[]) => string {
   const texts = new Map<readonly Part[], string>()
   return (parts) => {
-    let text = texts.get(parts)
-    if (text === undefined) {
-      text = JSON.stringify(parts.map(({ ranges, workers }) => ({ ranges, workers })))
-      texts.set(parts, text)
-    }
-    return text
+    return getOrMake(texts, parts, () => JSON.stringify(parts.map(({ ranges, workers }) => ({ ranges, workers }))))
   }
 }

@@ -1,9 +1,10 @@
 import { extentsOf, quoteName } from '@onecopy/safetensors'
 import { PlacementError, type PlacementErrorCode, type PlacementErrorFields } from './errors.ts'
+import { getOrMake } from './get-or-make.ts'
+import { partSize } from './part-size.ts'
 import type { Part, PlacedTensor, PlannedWorker } from './plan-data.ts'
 import { quotedNames, rangesText } from './range-text.ts'
 import { countElements, firstOverlap, firstUncovered, joinRanges } from './region.ts'
-import { partSize } from './totals.ts'
 
 /** What the parts of a tensor are checked against. */
 export interface PartsContext {
@@ -72,11 +73,7 @@ function checkPart(context: PartsContext, tensor: PlacedTensor, place: number): 
 function checkShares(context: PartsContext, tensor: PlacedTensor): void {
   const shares = new Map<number, number[]>()
   for (const [place, { workers }] of tensor.parts.entries()) {
-    for (const worker of workers) {
-      const share = shares.get(worker)
-      if (share === undefined) shares.set(worker, [place])
-      else share.push(place)
-    }
+    for (const worker of workers) getOrMake(shares, worker, () => []).push(place)
   }
   // Workers with the same parts are checked once.
   const seen = new Set<string>()

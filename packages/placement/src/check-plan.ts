@@ -1,9 +1,12 @@
 import { quoteName, tensorByteLength, tensorIndex } from '@onecopy/safetensors'
+import { alikeTensors } from './alike-tensors.ts'
+import { checkMemory } from './check-memory.ts'
 import { checkParts } from './check-parts.ts'
 import { PlacementError, type PlacementErrorFields } from './errors.ts'
 import { layoutOf } from './layout.ts'
+import { placeIn } from './mesh.ts'
 import type { PlanData, PlannedWorker } from './plan-data.ts'
-import { alikeTensors, checkMemory, totalsOf } from './totals.ts'
+import { totalsOf } from './totals.ts'
 
 /** A plan without what follows from the rest. */
 export type PlanBody = Omit<PlanData, 'totals' | 'format' | 'version'>
@@ -79,7 +82,7 @@ function checkMesh({ mesh, workers }: PlanBody): void {
       const message = `Worker ${quoteName(worker.name)} has ${axis} ${position}, but the mesh has only ${size}`
       throw invalid(message, `workers[${place}].${axis}`, { worker: worker.name })
     }
-    const position = ((worker.replica * mesh.pp + worker.pp) * mesh.ep + worker.ep) * mesh.tp + worker.tp
+    const position = placeIn(mesh, worker.replica, worker.pp, worker.ep, worker.tp)
     const other = taken.get(position)
     if (other !== undefined) {
       const message = `Workers ${quoteName(other.name)} and ${quoteName(worker.name)} have the same place in the mesh`

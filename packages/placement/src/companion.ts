@@ -1,15 +1,8 @@
-import { type Dtype, type Extent, quoteName } from '@onecopy/safetensors'
+import { type Extent, joinTouching, quoteName } from '@onecopy/safetensors'
 import { alignDimensions } from './align-dimensions.ts'
 import { PlacementError } from './errors.ts'
-import { mergeExtents } from './extents.ts'
+import type { Shaped } from './shaped.ts'
 import type { Cut } from './split.ts'
-
-/** What fitting needs to know of a tensor and of its companion. */
-export interface Shaped {
-  readonly name: string
-  readonly dtype: Dtype
-  readonly shape: readonly number[]
-}
 
 /** How positions of a tensor's dimension turn into those of its companion's. */
 interface Scale {
@@ -53,7 +46,7 @@ export function cutCompanion(
     }
     const moved = pieces.map(({ positions, extents }) => ({
       positions,
-      extents: mergeExtents(
+      extents: joinTouching(
         extents.map((extent) => {
           const scaled = scaleExtent(extent, ownerSize, scale)
           if (scaled !== null) return scaled

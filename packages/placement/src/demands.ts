@@ -1,5 +1,5 @@
 import { quoteName } from '@onecopy/safetensors'
-import type { Assignment, ReadyRule } from './assign-rules.ts'
+import type { RuleAssignment } from './assign-rules.ts'
 import { PlacementError } from './errors.ts'
 import type { StageChoice } from './policy.ts'
 
@@ -17,16 +17,13 @@ export interface UnitKey {
   readonly layer: number | null
 }
 
-/** Where a rule wants the tensor of that name.
+/**
+ * Where a rule wants the tensor of that name.
  *
  * @param stageCount stages of the mesh
  * @throws PlacementError STAGE_MISSING when there are several stages, and neither the rule nor a layer chooses
  */
-export function demandOf(
-  name: string,
-  { rule, captures }: Extract<Assignment, { rule: ReadyRule }>,
-  stageCount: number,
-): Demand {
+export function demandOf(name: string, { rule, captures }: RuleAssignment, stageCount: number): Demand {
   if (rule.rule.pin !== undefined) return { fixed: [], units: [] }
   const { layer, stack } = captures
   const byLayer: UnitKey | null = layer === null ? null : { name: stack, layer }

@@ -1,6 +1,7 @@
 import { quoteName } from '@onecopy/safetensors'
 import { parseByteSize } from './byte-size.ts'
 import { PlacementError } from './errors.ts'
+import { moduleGlob } from './glob.ts'
 import type { MeshShape, Pattern, Policy, Rule } from './policy.ts'
 import type { Topology } from './topology.ts'
 
@@ -59,7 +60,7 @@ export function fromDeviceMap(deviceMap: DeviceMap, options: DeviceMapOptions = 
     })
     // The longer of two names that a tensor's name begins with is the inner module.
     .sort((a, b) => b.module.length - a.module.length || (a.module < b.module ? -1 : 1))
-    .map(({ module, worker }): Rule => ({ match: below(module), pin: worker }))
+    .map(({ module, worker }): Rule => ({ match: module === '' ? '**' : moduleGlob(module), pin: worker }))
   const workers = new Set(rules.map(({ pin }) => pin))
   return { mesh: options.mesh ?? { pp: workers.size }, rules }
 }
@@ -114,11 +115,6 @@ export function fromMaxMemory(
       objective: 'sequential',
     },
   }
-}
-
-/** A glob for a module and everything in it. */
-function below(module: string): string {
-  return module === '' ? '**' : `${module.replace(/[\\*?{}]/g, '\\$&')}{,.**}`
 }
 
 function isNumber(device: string): boolean {

@@ -1,6 +1,7 @@
 import { type IndexedTensor, quoteName } from '@onecopy/safetensors'
-import type { Assignment, ReadyRule } from './assign-rules.ts'
+import type { Assignment, ReadyRule, RuleAssignment } from './assign-rules.ts'
 import { PlacementError } from './errors.ts'
+import { getOrMake } from './get-or-make.ts'
 
 /**
  * Deals experts over the positions of the axis ep: neighbours together, as evenly as it goes. A rule's experts count by
@@ -21,9 +22,8 @@ export function dealExperts(
     const { rule, captures } = assignment
     const { expert, stack } = captures
     if (expert === null) throw withoutNumber(tensors[place]!.name, rule)
-    const byStack = experts.get(rule) ?? new Map<string, number>()
+    const byStack = getOrMake(experts, rule, () => new Map<string, number>())
     byStack.set(stack, Math.max(byStack.get(stack) ?? 0, expert + 1))
-    experts.set(rule, byStack)
   }
   return assignments.map((assignment) => {
     if (count === 1 || !isByExpert(assignment)) return null
@@ -32,7 +32,7 @@ export function dealExperts(
   })
 }
 
-function isByExpert(assignment: Assignment): assignment is Extract<Assignment, { rule: ReadyRule }> {
+function isByExpert(assignment: Assignment): assignment is RuleAssignment {
   return assignment.rule?.rule.expert !== undefined
 }
 

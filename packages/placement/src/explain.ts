@@ -1,7 +1,9 @@
 import { quoteName } from '@onecopy/safetensors'
+import { bytesText } from './bytes-text.ts'
+import { partSize } from './part-size.ts'
 import type { PlacedTensor, PlanData } from './plan-data.ts'
 import { quotedNames, rangesText } from './range-text.ts'
-import { partSize } from './totals.ts'
+import { type Column, tableText } from './text-table.ts'
 
 /** What an explanation tells beside hosts, workers and reasons. */
 export interface ExplainOptions {
@@ -153,34 +155,4 @@ function plain(text: string): string {
 
 function limitText(memoryBytes: number | null): string {
   return memoryBytes === null ? 'none' : bytesText(memoryBytes)
-}
-
-const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const
-
-/** Bytes in the decimal unit that gives one to three digits before the point: `1.53 GB`. */
-export function bytesText(bytes: number): string {
-  let unit = 0
-  let value = bytes
-  // What would be rounded up to 1000 is one of the next unit.
-  while (Number(value.toPrecision(3)) >= 1000 && unit < UNITS.length - 1) {
-    value /= 1000
-    unit++
-  }
-  return unit === 0 ? `${bytes} B` : `${value.toPrecision(3)} ${UNITS[unit]}`
-}
-
-/** A column's title, and whether its entries are names, to the left, or figures, to the right. */
-type Column = readonly [title: string, side: 'left' | 'right']
-
-function tableText(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
-  const all = [columns.map(([title]) => title), ...rows]
-  const widths = columns.map((_, at) => all.reduce((width, row) => Math.max(width, row[at]!.length), 0))
-  return all
-    .map((row) => {
-      const cells = columns.map(([, side], at) => {
-        return side === 'right' ? row[at]!.padStart(widths[at]!) : row[at]!.padEnd(widths[at]!)
-      })
-      return cells.join('  ').trimEnd()
-    })
-    .join('\n')
 }

@@ -1,21 +1,23 @@
-import type { Extent, SelectedRange } from '@onecopy/safetensors'
+import { type Extent, extentsOf, type SelectedRange } from '@onecopy/safetensors'
 
-/** Rising extents of which none touches the next; those that do become one. */
-export function mergeExtents(extents: readonly Extent[]): readonly Extent[] {
-  const merged: [start: number, stop: number][] = []
-  for (const [start, stop] of extents) {
-    const last = merged.at(-1)
-    if (last !== undefined && last[1] === start) last[1] = stop
-    else merged.push([start, stop])
-  }
-  return merged
+/** The extents of every dimension, of whole ones too. */
+export function extentsByDimension(
+  shape: readonly number[],
+  ranges: readonly SelectedRange[],
+): readonly (readonly Extent[])[] {
+  return shape.map((size, dimension) => extentsOf(ranges[dimension] ?? [0, size]))
+}
+
+/** Whether extents take every position of a dimension. */
+export function takesAll(extents: readonly Extent[], size: number): boolean {
+  return extents.length === 1 && extents[0]![0] === 0 && extents[0]![1] === size
 }
 
 /**
  * The one way to write a part of a tensor: a single extent by itself, a whole dimension only where a later one is cut, and
  * nothing for the dimensions behind the last that is cut.
  *
- * @param cut the extents of the dimensions that are cut, by dimension; merged
+ * @param cut the extents of the dimensions that are cut, by dimension; rising, none touching the next
  */
 export function canonicalRanges(
   shape: readonly number[],

@@ -1,5 +1,5 @@
 import { quoteName } from '@onecopy/safetensors'
-import { PlacementError, type PlacementErrorFields } from './errors.ts'
+import { PlacementError, type PlacementErrorCode, type PlacementErrorFields } from './errors.ts'
 import { nearest } from './nearest.ts'
 
 /** What a value from JSON has to be, and the error when it is not. */
@@ -15,11 +15,15 @@ export interface Fields {
     known: readonly Known[],
   ): { readonly [K in Known]?: unknown }
   array(value: unknown, field: string, minLength?: number): readonly unknown[]
+  /** An array, each entry of which is read at its own field, such as `rules[3]`. */
+  list<T>(value: unknown, field: string, read: (entry: unknown, field: string) => T, minLength?: number): readonly T[]
   string(value: unknown, field: string): string
   /** An integer from `min` to `max`, both inclusive. */
   integer(value: unknown, field: string, min: number, max?: number): number
   oneOf<Choice extends string>(value: unknown, field: string, choices: readonly Choice[]): Choice
 }
+
+type FormErrorCode = Extract<PlacementErrorCode, 'POLICY_INVALID' | 'TOPOLOGY_INVALID' | 'PLAN_INVALID'>
 
 /**
  * Checks for a value that may come from JSON.
@@ -27,16 +31,25 @@ export interface Fields {
  * @param code of the errors
  * @param what the whole is called where a message needs a name for it, such as `policy`
  */
-export function fieldsOf(code: 'POLICY_INVALID' | 'TOPOLOGY_INVALID' | 'PLAN_INVALID', what: string): Fields {
+export function fieldsOf(code: FormErrorCode, what: string): Fields {
   const refuse = (field: string, how: string, facts: PlacementErrorFields = {}): never => {
     const subject = field === '' ? `The ${what}` : `${what[0]!.toUpperCase()}${what.slice(1)} field ${field}`
     throw new PlacementError(code, `${subject} ${how}`, { ...(field !== '' && { field }), ...facts })
   }
   const fail = (field: string, value: unknown, rule: string, facts?: PlacementErrorFields): never =>
     refuse(field, `is ${show(value)}: it must be ${rule}`, facts)
+  const array = (value: unknown, field: string, minLength = 0): readonly unknown[] => {
+    if (!Array.isArray(value)) return fail(field, value, 'an array')
+    if (value.length < minLength) fail(field, value, `an array of at least ${minLength}`)
+    return value
+  }
   return {
     refuse,
     fail,
+    array,
+    list(value, field, read, minLength) {
+      return array(value, field, minLength).map((entry, at) => read(entry, `${field}[${at}]`))
+    },
     object(value, field, known) {
       if (typeof value !== 'object' || value === null || Array.isArray(value)) fail(field, value, 'an object')
       const taken: { [K in (typeof known)[number]]?: unknown } = {}
@@ -46,11 +59,6 @@ export function fieldsOf(code: 'POLICY_INVALID' | 'TOPOLOGY_INVALID' | 'PLAN_INV
         if (content !== undefined) taken[name] = content
       }
       return taken
-    },
-    array(value, field, minLength = 0) {
-      if (!Array.isArray(value)) return fail(field, value, 'an array')
-      if (value.length < minLength) fail(field, value, `an array of at least ${minLength}`)
-      return value
     },
     string(value, field) {
       return typeof value === 'string' && value !== '' ? value : fail(field, value, 'a string that is not empty')
@@ -84,7 +92,7 @@ function atLeast(min: number): string {
 }
 
 function unknownField(
-  code: 'POLICY_INVALID' | 'TOPOLOGY_INVALID' | 'PLAN_INVALID',
+  code: FormErrorCode,
   what: string,
   owner: string,
   key: string,

@@ -22,62 +22,69 @@ export function globMatcher(steps: readonly GlobStep[]): (name: string) => GlobM
   return (name) => {
     // Most names fail here, for next to nothing.
     if (!name.endsWith(ending) || !texts.every(({ text }) => name.includes(text))) return null
-    const width = name.length + 1
     // With one choice alone no two ways meet.
-    const remembers = choices > 1
-    if (remembers) {
-      if (tried.length < steps.length * width) tried = new Uint8Array(steps.length * width)
-      else tried.fill(0, 0, steps.length * width)
-    }
-    const todo: number[] = [0, 0, -1, -1]
-    while (todo.length > 0) {
-      let expertAt = todo.pop()!
-      let layerAt = todo.pop()!
-      let at = todo.pop()!
-      let place = todo.pop()!
-      for (;;) {
-        const step = steps[place]
-        if (step === undefined) {
-          if (at === name.length) return { layerAt, expertAt }
-          break
+    if (choices <= 1) return findWay(steps, name, null)
+    const states = steps.length * (name.length + 1)
+    if (tried.length < states) tried = new Uint8Array(states)
+    else tried.fill(0, 0, states)
+    return findWay(steps, name, tried)
+  }
+}
+
+/**
+ * Follows the steps through a name, one way after the other.
+ *
+ * @param tried a mark for each choice at each place of the name, so that no way goes on from where another has failed
+ */
+function findWay(steps: readonly GlobStep[], name: string, tried: Uint8Array | null): GlobMatch | null {
+  const todo: number[] = [0, 0, -1, -1] // the ways that are left, as four numbers each: they are many, and short-lived
+  while (todo.length > 0) {
+    let expertAt = todo.pop()!
+    let layerAt = todo.pop()!
+    let at = todo.pop()!
+    let place = todo.pop()!
+    for (;;) {
+      const step = steps[place]
+      if (step === undefined) {
+        if (at === name.length) return { layerAt, expertAt }
+        break
+      }
+      if (step.kind === 'text') {
+        if (!name.startsWith(step.text, at)) break
+        at += step.text.length
+        place++
+      } else if (step.kind === 'jump') {
+        place = step.target
+      } else if (step.kind === 'one') {
+        if (at === name.length) break
+        at += name.codePointAt(at)! > 0xffff ? 2 : 1
+        place++
+      } else if (step.kind === 'number') {
+        const end = endOfNumber(name, at)
+        if (end === -1) break
+        if (step.capture === 'layer') layerAt = at
+        else expertAt = at
+        at = end
+        place++
+      } else {
+        if (tried !== null) {
+          const state = place * (name.length + 1) + at
+          if (tried[state] === 1) break
+          tried[state] = 1
         }
-        if (step.kind === 'text') {
-          if (!name.startsWith(step.text, at)) break
-          at += step.text.length
-          place++
-        } else if (step.kind === 'jump') {
-          place = step.target
-        } else if (step.kind === 'one') {
-          if (at === name.length) break
-          at += name.codePointAt(at)! > 0xffff ? 2 : 1
-          place++
-        } else if (step.kind === 'number') {
-          const end = endOfNumber(name, at)
-          if (end === -1) break
-          if (step.capture === 'layer') layerAt = at
-          else expertAt = at
-          at = end
+        if (step.kind === 'run') {
+          if (at < name.length && (step.dots || name[at] !== '.')) todo.push(place, at + 1, layerAt, expertAt)
           place++
         } else {
-          if (remembers) {
-            const state = place * width + at
-            if (tried[state] === 1) break
-            tried[state] = 1
+          for (let other = step.targets.length - 1; other > 0; other--) {
+            todo.push(step.targets[other]!, at, layerAt, expertAt)
           }
-          if (step.kind === 'run') {
-            if (at < name.length && (step.dots || name[at] !== '.')) todo.push(place, at + 1, layerAt, expertAt)
-            place++
-          } else {
-            for (let other = step.targets.length - 1; other > 0; other--) {
-              todo.push(step.targets[other]!, at, layerAt, expertAt)
-            }
-            place = step.targets[0]!
-          }
+          place = step.targets[0]!
         }
       }
     }
-    return null
   }
+  return null
 }
 
 /** The texts that every way to the end goes through, and where: those outside of braces. */

@@ -6,6 +6,16 @@ const CAPTURES = ['layer', 'expert'] as const
 /** What a glob remembers. */
 export type Capture = (typeof CAPTURES)[number]
 
+/** A glob that matches just this text. */
+export function escapeGlob(text: string): string {
+  return text.replace(/[\\?{}*]/g, '\\$&')
+}
+
+/** A glob for a module, by its name, and everything in it. */
+export function moduleGlob(name: string): string {
+  return `${escapeGlob(name)}{,.**}`
+}
+
 /** What is wrong with a glob; whoever knows where the glob stands says so. */
 export class GlobError extends Error {
   override readonly name = 'GlobError'
@@ -34,70 +44,87 @@ export type GlobStep =
  * for two numbers or a number and a digit side by side, which no name has
  */
 export function parseGlob(glob: string): readonly GlobStep[] {
-  const steps: GlobStep[] = []
-  const seen = new Set<Capture>()
-  let at = 0
+  const parser = new GlobParser(glob)
+  parser.parseUntil('')
+  refuseNeighbours(parser.steps)
+  return parser.steps
+}
 
-  /** Steps up to the end or to one of the stops, which is left for the caller. */
-  function parseUntil(stops: string): void {
+/** A place in a glob, and the steps up to there. */
+class GlobParser {
+  readonly steps: GlobStep[] = []
+  readonly #glob: string
+  readonly #seen = new Set<Capture>()
+  #at = 0
+
+  constructor(glob: string) {
+    this.#glob = glob
+  }
+
+  /** Steps up to the end or to one of the stops, which is left for the caller; there are stops inside of braces only. */
+  parseUntil(stops: string): void {
+    const glob = this.#glob
     let text = ''
     const flush = () => {
-      if (text !== '') steps.push({ kind: 'text', text })
+      if (text !== '') this.steps.push({ kind: 'text', text })
       text = ''
     }
-    for (; at < glob.length && !stops.includes(glob[at]!); at++) {
-      const character = glob[at]!
+    for (; this.#at < glob.length && !stops.includes(glob[this.#at]!); this.#at++) {
+      const character = glob[this.#at]!
       if (character === '\\') {
-        if (++at === glob.length) throw new GlobError('ends in a backslash, which must have a character behind it')
-        text += glob[at]
+        this.#at++
+        if (this.#at === glob.length) throw new GlobError('ends in a backslash, which must have a character behind it')
+        text += glob[this.#at]
       } else if (character === '*') {
         flush()
-        const dots = glob[at + 1] === '*'
-        while (glob[at + 1] === '*') at++
-        steps.push({ kind: 'run', dots })
+        const dots = glob[this.#at + 1] === '*'
+        while (glob[this.#at + 1] === '*') this.#at++
+        this.steps.push({ kind: 'run', dots })
       } else if (character === '?') {
         flush()
-        steps.push({ kind: 'one' })
+        this.steps.push({ kind: 'one' })
       } else if (character === '{') {
         if (stops !== '') throw new GlobError('has braces inside braces, which must stand side by side')
         flush()
-        parseBraces()
+        this.#parseBraces()
       } else if (character === '}') {
-        throw new GlobError(
-          'has a closing brace without an opening one; a brace that is meant as such needs a backslash',
-        )
+        const hint = 'a brace that is meant as such needs a backslash'
+        throw new GlobError(`has a closing brace without an opening one; ${hint}`)
       } else text += character
     }
     flush()
   }
 
-  /** From an opening brace to its closing one. */
-  function parseBraces(): void {
-    const open = at++
+  /** From an opening brace to its closing one, and no further. */
+  #parseBraces(): void {
+    const glob = this.#glob
+    const open = this.#at++
     const word = /^\{([^{},\\*?]*)\}/.exec(glob.slice(open, open + 100))?.[1]
     if (word !== undefined) {
-      steps.push({ kind: 'number', capture: captureOf(word, seen) })
-      at = open + word.length + 1
+      this.steps.push({ kind: 'number', capture: captureOf(word, this.#seen) })
+      this.#at = open + word.length + 1
       return
     }
-    const fork = steps.length
+    const fork = this.steps.length
     const targets: number[] = []
     const jumps: number[] = []
-    steps.push({ kind: 'fork', targets, end: 0 }) // the end is filled in below
+    this.steps.push({ kind: 'fork', targets, end: 0 }) // the end is filled in below
     for (;;) {
-      targets.push(steps.length)
-      parseUntil(',}')
-      if (at === glob.length) throw new GlobError('has an opening brace without a closing one')
-      if (glob[at] === '}') break
-      at++
-      jumps.push(steps.length)
-      steps.push({ kind: 'jump', target: 0 })
+      targets.push(this.steps.length)
+      this.parseUntil(',}')
+      if (this.#at === glob.length) throw new GlobError('has an opening brace without a closing one')
+      if (glob[this.#at] === '}') break
+      this.#at++
+      jumps.push(this.steps.length)
+      this.steps.push({ kind: 'jump', target: 0 })
     }
-    steps[fork] = { kind: 'fork', targets, end: steps.length }
-    for (const jump of jumps) steps[jump] = { kind: 'jump', target: steps.length }
+    this.steps[fork] = { kind: 'fork', targets, end: this.steps.length }
+    for (const jump of jumps) this.steps[jump] = { kind: 'jump', target: this.steps.length }
   }
+}
 
-  parseUntil('')
+/** A number stands for all digits in a row, so that no digit can be beside it. */
+function refuseNeighbours(steps: readonly GlobStep[]): void {
   for (const [place, step] of steps.entries()) {
     if (step.kind !== 'number') continue
     const before = steps[place - 1]
@@ -107,7 +134,6 @@ export function parseGlob(glob: string): readonly GlobStep[] {
     if (!digits && after?.kind !== 'number') continue
     throw new GlobError(`has digits next to {${step.capture}}, which already stands for all digits in a row`)
   }
-  return steps
 }
 
 function captureOf(word: string, seen: Set<Capture>): Capture {

@@ -1,4 +1,5 @@
 import type { SelectedTensor } from '@onecopy/safetensors'
+import { partsByHost } from './host-parts.ts'
 import type { PlanData } from './plan-data.ts'
 import { isWhole } from './region.ts'
 
@@ -36,11 +37,9 @@ export function hostShare({ hosts, workers, totals }: PlanData, host: number): H
  * @param host a position in the plan's hosts
  */
 export function holdingsOf({ hosts, workers, tensors }: PlanData, host: number): readonly SelectedTensor[] {
-  const { name: hostName } = hosts[host]!
-  const isHere = workers.map((worker) => worker.host === hostName)
+  const byHost = partsByHost(hosts, workers)
   return tensors.flatMap(({ name, shape, parts }) => {
-    const held = parts.filter((part) => part.workers.some((worker) => isHere[worker]!))
-    return held.map(({ ranges }) => selectedTensor(name, shape, ranges))
+    return (byHost(parts).get(host) ?? []).map((ranges) => selectedTensor(name, shape, ranges))
   })
 }
 

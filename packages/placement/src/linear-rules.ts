@@ -1,4 +1,4 @@
-import type { Rule, StageChoice } from './policy.ts'
+import type { Rule, Split, StageChoice } from './policy.ts'
 
 /** How a matrix of [outputs, inputs] is cut, beside the axis tp. */
 export interface LinearOptions {
@@ -32,6 +32,11 @@ export function rowRules(module: string, options: LinearOptions = {}): readonly 
 /** Tensors that everybody has whole who has the stage, or the expert. */
 export function wholeRule(match: string, { stage }: Pick<LinearOptions, 'stage'> = {}): Rule {
   return { match, replicate: true, ...byExpert(match), ...(stage !== undefined && { stage }) }
+}
+
+/** What cuts the dimension of the experts, which is the outermost of every fused parameter. */
+export function expertSplit(): Split {
+  return { dimension: 0, axis: 'ep' }
 }
 
 function cutRule(match: string, dimension: number, unit: number | undefined, { stage }: LinearOptions): Rule {

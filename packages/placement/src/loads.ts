@@ -1,4 +1,4 @@
-import type { Mesh } from './mesh.ts'
+import { type Mesh, placeIn } from './mesh.ts'
 import type { Piece } from './pieces.ts'
 import type { PlaceableTensor } from './place-tensors.ts'
 import type { Topology } from './topology.ts'
@@ -23,7 +23,7 @@ export class Loads {
   readonly #rows: readonly (readonly LoadRow[])[]
 
   constructor(tensors: readonly PlaceableTensor[], unitCount: number, mesh: Mesh, topology: Topology) {
-    const { pp, ep, tp, replicas } = mesh.size
+    const { pp, ep, tp } = mesh.size
     const cells = ep * tp
     const unitBytes = Array.from({ length: unitCount }, () => 0)
     const stageBytes = Array.from({ length: pp }, () => 0)
@@ -49,42 +49,32 @@ export class Loads {
     const sums = [new Float64Array(cells)]
     for (const bytes of byUnit) sums.push(sums.at(-1)!.map((sum, cell) => sum + bytes[cell]!))
     this.#sums = sums
-    const alike = alikeCells(byUnit, cells)
-    const weights = stageBytes.map(() => 0)
-    this.#rows = stageBytes.map((_, stage) => {
-      const rows = new Map<string, LoadRow>()
-      for (let replica = 0; replica < replicas; replica++) {
-        for (let cell = 0; cell < cells; cell++) {
-          const worker = mesh.workerAt[mesh.place(replica, stage, Math.floor(cell / tp), cell % tp)]!
-          const { weight = 1, memoryBytes = Number.POSITIVE_INFINITY } = topology.workers[worker]!
-          weights[stage]! += weight
-          const row = {
-            cell: alike[cell]!,
-            fixedBytes: byStage[stage]![cell]! + byWorker[worker]!,
-            weight,
-            memoryBytes,
-          }
-          rows.set(Object.values(row).join(), row)
-        }
-      }
-      return [...rows.values()]
+
+    const firstAlike = alikeCells(byUnit, cells)
+    const rows = byStage.map((inStage, stage) => {
+      return workersOf(mesh, stage).map(({ worker, cell }): LoadRow => {
+        const { weight = 1, memoryBytes = Number.POSITIVE_INFINITY } = topology.workers[worker]!
+        return { cell: firstAlike[cell]!, fixedBytes: inStage[cell]! + byWorker[worker]!, weight, memoryBytes }
+      })
     })
-    this.stageWeights = weights
+    this.stageWeights = rows.map((all) => all.reduce((sum, { weight }) => sum + weight, 0))
+    // Most workers of a stage are alike, and every choice of stages asks all rows.
+    this.#rows = rows.map((all) => [...new Map(all.map((row) => [Object.values(row).join(), row])).values()])
   }
 
   /** The most bytes for its weight that a worker of the stage would hold with the units of a half-open range. */
   peak(stage: number, begin: number, end: number): number {
-    return this.peakWith(stage, (cell) => this.#sums[end]![cell]! - this.#sums[begin]![cell]!)
+    return this.#peakWith(stage, (cell) => this.#sums[end]![cell]! - this.#sums[begin]![cell]!)
   }
 
   /** The same with any units. */
   peakOf(stage: number, units: readonly number[]): number {
-    return this.peakWith(stage, (cell) => {
+    return this.#peakWith(stage, (cell) => {
       return units.reduce((sum, unit) => sum + this.#sums[unit + 1]![cell]! - this.#sums[unit]![cell]!, 0)
     })
   }
 
-  private peakWith(stage: number, bytesOf: (cell: number) => number): number {
+  #peakWith(stage: number, bytesOf: (cell: number) => number): number {
     let peak = 0
     for (const { cell, fixedBytes, weight } of this.#rows[stage]!) {
       peak = Math.max(peak, (fixedBytes + bytesOf(cell)) / weight)
@@ -100,6 +90,16 @@ export class Loads {
       return fixedBytes + after[cell]! - before[cell]! <= memoryBytes
     })
   }
+}
+
+/** The workers of a stage, of all replicas, and their positions along ep and tp. */
+function workersOf({ size, workerAt }: Mesh, stage: number): readonly { worker: number; cell: number }[] {
+  const cells = size.ep * size.tp
+  return Array.from({ length: size.replicas * cells }, (_, nth) => {
+    const cell = nth % cells
+    const place = placeIn(size, Math.floor(nth / cells), stage, Math.floor(cell / size.tp), cell % size.tp)
+    return { worker: workerAt[place]!, cell }
+  })
 }
 
 function addPieces(bytes: Float64Array, pieces: readonly Piece[], epCount: number, tpCount: number): void {

@@ -1,4 +1,5 @@
 import { PlacementError } from './errors.ts'
+import { getOrMake } from './get-or-make.ts'
 import type { PlanData, PlannedHost, PlannedWorker } from './plan-data.ts'
 import type { MeshShape } from './policy.ts'
 import type { Topology } from './topology.ts'
@@ -9,6 +10,11 @@ export type MeshSize = PlanData['mesh']
 /** A mesh with nothing left out. */
 export function meshSize({ pp = 1, tp = 1, ep = 1, replicas = 1 }: MeshShape = {}): MeshSize {
   return { pp, tp, ep, replicas }
+}
+
+/** The place at these positions; places count row by row, replicas outermost, then pp, ep and tp. */
+export function placeIn(size: MeshSize, replica: number, pp: number, ep: number, tp: number): number {
+  return ((replica * size.pp + pp) * size.ep + ep) * size.tp + tp
 }
 
 /** The hosts as a plan writes them. */
@@ -23,7 +29,7 @@ export class Mesh {
   readonly size: MeshSize
   /** In the order of the topology. */
   readonly workers: readonly PlannedWorker[]
-  /** The worker at each place; places count row by row, replicas outermost, then pp, ep and tp. */
+  /** The worker at each place, see {@link placeIn}. */
   readonly workerAt: readonly number[]
   readonly #lists = new Map<string, readonly number[]>()
 
@@ -67,25 +73,18 @@ export class Mesh {
    */
   holders(stages: readonly number[], ep: readonly number[] | null, tp: readonly number[] | null): readonly number[] {
     const key = `${stages}|${ep ?? ''}|${tp ?? ''}`
-    const known = this.#lists.get(key)
-    if (known !== undefined) return known
-    const { size } = this
-    const list: number[] = []
-    for (let replica = 0; replica < size.replicas; replica++) {
-      for (const stage of stages) {
-        for (const e of ep ?? range(size.ep)) {
-          for (const t of tp ?? range(size.tp)) list.push(this.workerAt[this.place(replica, stage, e, t)]!)
+    return getOrMake(this.#lists, key, () => {
+      const { size } = this
+      const list: number[] = []
+      for (let replica = 0; replica < size.replicas; replica++) {
+        for (const stage of stages) {
+          for (const e of ep ?? range(size.ep)) {
+            for (const t of tp ?? range(size.tp)) list.push(this.workerAt[placeIn(size, replica, stage, e, t)]!)
+          }
         }
       }
-    }
-    list.sort((a, b) => a - b)
-    this.#lists.set(key, list)
-    return list
-  }
-
-  place(replica: number, stage: number, ep: number, tp: number): number {
-    const { size } = this
-    return ((replica * size.pp + stage) * size.ep + ep) * size.tp + tp
+      return list.sort((a, b) => a - b)
+    })
   }
 }
 

@@ -8,8 +8,6 @@ import type { Pattern } from './policy.ts'
 export interface Captures {
   readonly layer: number | null // null: the pattern remembers none
   readonly expert: number | null
-  /** The text before the layer and the numbers together: the same for the names of one group. */
-  readonly key: string
   /** The name up to the layer's number; empty without one. Layers of different stacks count by themselves. */
   readonly stack: string
 }
@@ -99,8 +97,7 @@ function compileRegex(source: string, field: string): CompiledPattern {
 }
 
 function capturesOf(name: string, layerAt: number, layer: number | null, expert: number | null): Captures {
-  const stack = layer === null ? '' : name.slice(0, layerAt)
-  return { layer, expert, stack, key: `${layer ?? ''},${expert ?? ''},${stack}` }
+  return { layer, expert, stack: layer === null ? '' : name.slice(0, layerAt) }
 }
 
 /** The number whose digits begin there. */

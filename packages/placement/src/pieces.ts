@@ -1,11 +1,14 @@
 import { type Dtype, quoteName, SafetensorsError, type SelectedRange } from '@onecopy/safetensors'
 import type { Assignment } from './assign-rules.ts'
-import { cutCompanion, type Shaped } from './companion.ts'
+import { cutCompanion } from './companion.ts'
 import { PlacementError } from './errors.ts'
 import { canonicalRanges } from './extents.ts'
+import { getOrMake } from './get-or-make.ts'
 import type { MeshSize } from './mesh.ts'
-import { type Cut, cutShape } from './split.ts'
-import { kindOf, partSize } from './totals.ts'
+import { partSize } from './part-size.ts'
+import type { SplitAxis } from './policy.ts'
+import { kindOf, type Shaped } from './shaped.ts'
+import { type Cut, type CutPiece, cutShape } from './split.ts'
 
 /** A part of a tensor and the positions that hold it, in whatever stage that will be. */
 export interface Piece {
@@ -40,74 +43,45 @@ export function cutTensors(
   const known = new Map<unknown, Map<string, Cutting>>()
 
   const remembered = (by: unknown, key: string, make: () => Cutting): Cutting => {
-    let byKey = known.get(by)
-    if (byKey === undefined) {
-      byKey = new Map()
-      known.set(by, byKey)
-    }
-    let cutting = byKey.get(key)
-    if (cutting === undefined) {
-      cutting = make()
-      byKey.set(key, cutting)
-    }
-    return cutting
+    const byKey = getOrMake(known, by, () => new Map<string, Cutting>())
+    return getOrMake(byKey, key, make)
   }
-
   const cuttingOf = (place: number): Cutting => {
-    const done = cuttings[place]
-    if (done !== undefined) return done
-    const tensor = tensors[place]!
-    const assignment = assignments[place]!
-    let cutting: Cutting
-    if (assignment.rule === null) {
-      const owner = tensors[assignment.owner]!
-      const ownerCutting = cuttingOf(assignment.owner)
-      const { block } = assignment.companion
-      // A tensor's companions of one kind are alike, but one cutting may serve owners of several dtypes.
-      cutting = remembered(ownerCutting, `${kindOf(tensor)} ${block} ${kindOf(owner)}`, () => {
-        const cuts = cutCompanion(tensor, owner, ownerCutting.cuts, block)
-        return { cuts, expertAt: ownerCutting.expertAt, pieces: piecesOf(tensor, cuts, ownerCutting.expertAt) }
-      })
-    } else {
-      const { rule } = assignment
-      const at = expertAt[place]!
-      cutting = remembered(rule, `${kindOf(tensor)} ${at}`, () => {
-        const subject = { tensor: tensor.name, rule: rule.text, field: rule.field }
-        const cuts = cutShape(tensor.shape, [rule.rule.split ?? []].flat(), size, subject)
+    cuttings[place] ??= cut(tensors[place]!, assignments[place]!, expertAt[place]!)
+    return cuttings[place]
+  }
+  const cut = (tensor: Shaped, assignment: Assignment, at: number | null): Cutting => {
+    if (assignment.rule !== null) {
+      const { text, field, rule } = assignment.rule
+      return remembered(assignment.rule, `${kindOf(tensor)} ${at}`, () => {
+        const cuts = cutShape(tensor.shape, [rule.split ?? []].flat(), size, { tensor: tensor.name, rule: text, field })
         return { cuts, expertAt: at, pieces: piecesOf(tensor, cuts, at) }
       })
     }
-    cuttings[place] = cutting
-    return cutting
+    const owner = tensors[assignment.owner]!
+    const ownerCutting = cuttingOf(assignment.owner)
+    const { block } = assignment.companion
+    // A tensor's companions of one kind are alike, but one cutting may serve owners of several dtypes.
+    return remembered(ownerCutting, `${kindOf(tensor)} ${block} ${kindOf(owner)}`, () => {
+      const cuts = cutCompanion(tensor, owner, ownerCutting.cuts, block)
+      return { cuts, expertAt: ownerCutting.expertAt, pieces: piecesOf(tensor, cuts, ownerCutting.expertAt) }
+    })
   }
-  for (const place of tensors.keys()) cuttingOf(place)
-  return cuttings
+  return tensors.map((_, place) => cuttingOf(place))
 }
 
-/** Every choice of a piece for each cut. */
+/** One piece for every choice of a piece of each cut, the last cut's changing fastest. */
 function piecesOf({ name, dtype, shape }: Shaped, cuts: readonly Cut[], expertAt: number | null): readonly Piece[] {
-  const [first, second] = cuts
-  const pieces: Piece[] = []
-  for (const outer of first?.pieces ?? [null]) {
-    for (const inner of second?.pieces ?? [null]) {
-      const extents = new Map()
-      const positions: Record<'tp' | 'ep', readonly number[] | null> = {
-        tp: null,
-        ep: expertAt === null ? null : [expertAt],
-      }
-      for (const [cut, piece] of [
-        [first, outer],
-        [second, inner],
-      ] as const) {
-        if (cut === undefined || piece === null) continue
-        extents.set(cut.dimension, piece.extents)
-        positions[cut.axis] = piece.positions
-      }
-      const ranges = canonicalRanges(shape, extents)
-      pieces.push({ ranges, ...positions, byteLength: pieceByteLength(name, dtype, shape, ranges, cuts) })
-    }
+  let choices: readonly (readonly (Omit<Cut, 'pieces'> & CutPiece)[])[] = [[]]
+  for (const { pieces, ...cut } of cuts) {
+    choices = choices.flatMap((chosen) => pieces.map((piece) => [...chosen, { ...cut, ...piece }]))
   }
-  return pieces
+  return choices.map((chosen): Piece => {
+    const ranges = canonicalRanges(shape, new Map(chosen.map(({ dimension, extents }) => [dimension, extents])))
+    const along = (axis: SplitAxis) => chosen.find((piece) => piece.axis === axis)?.positions ?? null
+    const ep = expertAt === null ? along('ep') : [expertAt] // no rule places by expert and cuts along ep
+    return { ranges, ep, tp: along('tp'), byteLength: pieceByteLength(name, dtype, shape, ranges, cuts) }
+  })
 }
 
 /** F4 and F6 can be cut only between bytes. */

@@ -1,7 +1,8 @@
 import type { IndexedTensor } from '@onecopy/safetensors'
+import { getOrMake } from './get-or-make.ts'
 import type { Mesh } from './mesh.ts'
 import type { Cutting } from './pieces.ts'
-import type { Part, PlacedTensor } from './plan-data.ts'
+import type { Part, UnexplainedTensor } from './plan-data.ts'
 import type { StageNeeds } from './units.ts'
 
 /** A tensor of which everything is known but which stages its units go to. */
@@ -11,9 +12,6 @@ export interface PlaceableTensor {
   readonly needs: StageNeeds
   readonly pinned: readonly number[] // workers, rising; empty unless it is pinned
 }
-
-/** A tensor without a reason. */
-export type HeldTensor = Omit<PlacedTensor, 'reason'>
 
 /** Where tensors go for a choice of stages. Tensors that are cut alike and go to the same stages share one array of parts. */
 export class TensorPlacer {
@@ -31,23 +29,15 @@ export class TensorPlacer {
     return stages.length === 1 ? stages : [...new Set(stages)].sort((a, b) => a - b)
   }
 
-  /**
-   * @param stages as {@link stages} gives them
-   */
-  place({ tensor, cutting, pinned }: PlaceableTensor, stages: readonly number[]): HeldTensor {
+  /** @param stages as {@link stages} gives them */
+  place({ tensor, cutting, pinned }: PlaceableTensor, stages: readonly number[]): UnexplainedTensor {
     const key = pinned.length > 0 ? `on ${pinned}` : `${stages}`
-    let byStages = this.#parts.get(cutting)
-    if (byStages === undefined) {
-      byStages = new Map()
-      this.#parts.set(cutting, byStages)
-    }
-    let parts = byStages.get(key)
-    if (parts === undefined) {
-      parts = cutting.pieces.map(({ ranges, ep, tp }) => {
+    const byStages = getOrMake(this.#parts, cutting, () => new Map<string, readonly Part[]>())
+    const parts = getOrMake(byStages, key, () => {
+      return cutting.pieces.map(({ ranges, ep, tp }) => {
         return { ranges, workers: pinned.length > 0 ? pinned : this.#mesh.holders(stages, ep, tp) }
       })
-      byStages.set(key, parts)
-    }
+    })
     const { name, dtype, shape, shard, begin, end } = tensor
     return { name, dtype, shape, shard, begin, end, parts }
   }

@@ -1,4 +1,4 @@
-import type { Dtype, IndexedShard, SelectedRange } from '@onecopy/safetensors'
+import type { IndexedShard, IndexedTensor, SelectedRange } from '@onecopy/safetensors'
 import type { Objective } from './policy.ts'
 
 /** A part of a tensor, and who holds it. The parts of a tensor are disjoint, and together the whole of it. */
@@ -9,18 +9,15 @@ export interface Part {
   readonly workers: readonly number[]
 }
 
-/** A tensor, where it is in the checkpoint, and where it goes. */
-export interface PlacedTensor {
-  readonly name: string
-  readonly dtype: Dtype
-  readonly shape: readonly number[]
-  readonly shard: number // position in the plan's shards
-  readonly begin: number // first byte in the shard file
-  readonly end: number // exclusive
+/** A tensor, where it is in the checkpoint, and where it goes. Its shard is a position in the plan's shards. */
+export interface PlacedTensor extends IndexedTensor {
   /** Position in the plan's reasons. */
   readonly reason: number
   readonly parts: readonly Part[]
 }
+
+/** A tensor that is placed already, but not yet said why. */
+export type UnexplainedTensor = Omit<PlacedTensor, 'reason'>
 
 export interface PlannedHost {
   readonly name: string

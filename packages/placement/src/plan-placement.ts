@@ -1,5 +1,6 @@
 import { type TensorIndex, tensorIndex } from '@onecopy/safetensors'
-import { type Assignment, assignRules, type ReadyRule, readyRules } from './assign-rules.ts'
+import { type Assignment, assignRules, type RuleAssignment, readyRules } from './assign-rules.ts'
+import { type Choice, freshChoice, type Placeable } from './choice.ts'
 import { DEFAULT_COMPANIONS } from './companions.ts'
 import { dealExperts } from './experts.ts'
 import { checkHoldings } from './holdings.ts'
@@ -14,7 +15,7 @@ import type { Policy } from './policy.ts'
 import { readPolicy } from './read-policy.ts'
 import { readTopology } from './read-topology.ts'
 import { reasonOf } from './reasons.ts'
-import { type Choice, freshChoice, type Placeable, stickyChoice } from './sticky.ts'
+import { stickyChoice } from './sticky.ts'
 import { checkTied } from './tied.ts'
 import type { Topology } from './topology.ts'
 import { collectUnits } from './units.ts'
@@ -93,7 +94,7 @@ function placeInOrder(
   const by = choice.mesh.size.pp === 1 ? null : choice.by
   const entries = tensors.map((tensor, place) => {
     const stages = placer.stages(tensor, choice.stageOf)
-    const root = assignments[roots[place]!] as Extract<Assignment, { rule: ReadyRule }>
+    const root = assignments[roots[place]!] as RuleAssignment
     return { tensor, place, stages, root, order: [stages[0]!, ...orderInStage(tensor, root), place] }
   })
   entries.sort((a, b) => {
@@ -115,7 +116,7 @@ function placeInOrder(
 /** What is fixed to the first stage comes before the layers, everything else without a layer behind them. */
 function orderInStage(
   { needs }: PlaceableTensor,
-  { rule, captures }: Extract<Assignment, { rule: ReadyRule }>,
+  { rule, captures }: RuleAssignment,
 ): readonly [group: number, unit: number, layer: number] {
   const first = [rule.rule.stage ?? []].flat().includes('first')
   const layer = captures.layer ?? -1

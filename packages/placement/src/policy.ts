@@ -78,13 +78,16 @@ export interface Stages {
   readonly layers?: readonly (readonly [begin: number, end: number])[]
 }
 
+/** Every objective. */
+export const OBJECTIVES = ['balanced', 'min-peak', 'sequential', 'sticky'] as const
+
 /**
  * What decides where the planner is free (which layers go to which stage, which worker takes which place in the mesh):
  * `balanced` bytes in proportion to the workers' weights, by largest remainder; `min-peak` the least bytes on the fullest
  * worker; `sequential` fills one stage's memory before the next; `sticky` the least bytes that have to move to where they
  * are not held yet.
  */
-export type Objective = 'balanced' | 'min-peak' | 'sequential' | 'sticky'
+export type Objective = (typeof OBJECTIVES)[number]
 
 /** How tensors are to be spread: plain data, fit for JSON. */
 export interface Policy {

@@ -1,4 +1,5 @@
 import { PlacementError } from './errors.ts'
+import { escapeGlob, moduleGlob } from './glob.ts'
 import type { Rule, StageChoice } from './policy.ts'
 
 /** Where the modules around the layers go. */
@@ -57,12 +58,12 @@ export function pipelineStages(
     return distinct.length === 1 ? distinct[0]! : distinct
   }
   const around = [...first, ...last].map((name): Rule => {
-    return { match: `${name.replace(/[\\?{}*]/g, '\\$&')}{,.**}`, replicate: true, stage: of(name) ?? everywhere }
+    return { match: moduleGlob(name), replicate: true, stage: of(name) ?? everywhere }
   })
   return {
     of,
     rules: [
-      { match: `${layers.replace(/[\\?{}*]/g, '\\$&')}{layer}.**`, replicate: true },
+      { match: `${escapeGlob(layers)}{layer}.**`, replicate: true },
       ...around,
       { match: '**', replicate: true, stage: everywhere },
     ],

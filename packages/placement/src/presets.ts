@@ -1,4 +1,4 @@
-import { columnRules, rowRules, wholeRule } from './linear-rules.ts'
+import { columnRules, expertSplit, rowRules, wholeRule } from './linear-rules.ts'
 import { headSize, type ModelConfig, packedOutputs, refuseCutHeads, vocabularyDivides } from './model-config.ts'
 import type { MeshShape, Policy, Rule, StageChoice } from './policy.ts'
 
@@ -41,12 +41,8 @@ const MODEL_TYPES: Readonly<Record<string, PresetName>> = {
  * Each throws PlacementError POLICY_INVALID when the configuration says that tp would cut attention heads.
  */
 export const PRESETS: Readonly<Record<PresetName, Preset>> = {
-  llama: (mesh, config = {}) => {
-    return policyOf(mesh, config, [...attentionRules(mesh, config), ...gatedRules(`${LAYER}.mlp`)])
-  },
-  qwen: (mesh, config = {}) => {
-    return policyOf(mesh, config, [...attentionRules(mesh, config), ...gatedRules(`${LAYER}.mlp`)])
-  },
+  llama: densePolicy,
+  qwen: densePolicy,
   'qwen-moe': (mesh, config = {}) => {
     return policyOf(mesh, config, [
       ...attentionRules(mesh, config),
@@ -91,6 +87,10 @@ export function presetFor(names: readonly string[], config: ModelConfig = {}): P
   if (some(/\.mlp\.experts\.(?:\d+\.gate_proj\.|gate_up_proj$)/)) return 'qwen-moe'
   if (!some(/\.mlp\.gate_proj\./)) return null
   return some(/\.self_attn\.(?:q_norm\.|q_proj\.bias$)/) ? 'qwen' : 'llama'
+}
+
+function densePolicy(mesh: MeshShape, config: ModelConfig = {}): Policy {
+  return policyOf(mesh, config, [...attentionRules(mesh, config), ...gatedRules(`${LAYER}.mlp`)])
 }
 
 /** The rules of a family with what all families share. */
@@ -155,15 +155,10 @@ function mixtureRules(): readonly Rule[] {
     ...gatedRules(`${mlp}.{shared_expert,shared_experts}`),
     ...gatedRules(`${mlp}.experts.{expert}`),
     wholeRule(`${mlp}.experts.{expert}.**`),
-    { match: `${mlp}.experts.gate_up_proj`, split: [byExperts(), { dimension: 1, axis: 'tp', blocks: 2 }] },
-    { match: `${mlp}.experts.down_proj`, split: [byExperts(), { dimension: 2, axis: 'tp' }] },
+    { match: `${mlp}.experts.gate_up_proj`, split: [expertSplit(), { dimension: 1, axis: 'tp', blocks: 2 }] },
+    { match: `${mlp}.experts.down_proj`, split: [expertSplit(), { dimension: 2, axis: 'tp' }] },
     wholeRule(`${mlp}.gate.*`), // the router: weight, bias and e_score_correction_bias
   ]
-}
-
-/** The experts are the outermost dimension of fused ones. */
-function byExperts(): { readonly dimension: 0; readonly axis: 'ep' } {
-  return { dimension: 0, axis: 'ep' }
 }
 
 /** Gate and up side by side, and down behind them. */

@@ -1,14 +1,13 @@
-import { extentsOf, quoteName, type SelectedRange } from '@onecopy/safetensors'
+import { quoteName, type SelectedRange } from '@onecopy/safetensors'
+import { extentsByDimension, takesAll } from './extents.ts'
 
 /** Names in a sentence: as many as anybody reads. */
 const MAX_NAMED = 8
 
 /** A selection for people: `[0:4, :]`, and `[0:4+8:12]` where several extents are joined; half-open, outermost first. */
 export function rangesText(shape: readonly number[], ranges: readonly SelectedRange[]): string {
-  const texts = shape.map((size, dimension) => {
-    const extents = extentsOf(ranges[dimension] ?? [0, size])
-    const [first] = extents
-    if (extents.length === 1 && first![0] === 0 && first![1] === size) return ':'
+  const texts = extentsByDimension(shape, ranges).map((extents, dimension) => {
+    if (takesAll(extents, shape[dimension]!)) return ':'
     return extents.map(([start, stop]) => `${start}:${stop}`).join('+')
   })
   return `[${texts.join(', ')}]`

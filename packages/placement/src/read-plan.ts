@@ -1,12 +1,11 @@
 import { DTYPE_NAMES, type Extent, type SelectedRange } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
 import { type Fields, fieldsOf } from './fields.ts'
+import { getOrMake } from './get-or-make.ts'
 import type { HostTotals, Part, PlacedTensor, PlanData, PlannedHost, PlannedWorker, PlanTotals } from './plan-data.ts'
-import type { Objective } from './policy.ts'
+import { OBJECTIVES } from './policy.ts'
 
-const { array, fail, integer, object, oneOf, string }: Fields = fieldsOf('PLAN_INVALID', 'plan')
-
-const OBJECTIVES: readonly Objective[] = ['balanced', 'min-peak', 'sequential', 'sticky']
+const { fail, integer, list, object, oneOf, string }: Fields = fieldsOf('PLAN_INVALID', 'plan')
 
 const PLAN_FIELDS = [
   'format',
@@ -70,13 +69,13 @@ function parseJson(json: string | Uint8Array): unknown {
 
 function readHost(value: unknown, field: string): PlannedHost {
   const host = object(value, field, ['name', 'memoryBytes', 'numaNodes'])
-  array(host.numaNodes, `${field}.numaNodes`, 1)
+  const readNode = (node: unknown, at: string) => {
+    return { memoryBytes: limit(object(node, at, ['memoryBytes']).memoryBytes, `${at}.memoryBytes`) }
+  }
   return {
     name: string(host.name, `${field}.name`),
     memoryBytes: limit(host.memoryBytes, `${field}.memoryBytes`),
-    numaNodes: list(host.numaNodes, `${field}.numaNodes`, (node, at) => {
-      return { memoryBytes: limit(object(node, at, ['memoryBytes']).memoryBytes, `${at}.memoryBytes`) }
-    }),
+    numaNodes: list(host.numaNodes, `${field}.numaNodes`, readNode, 1),
   }
 }
 
@@ -101,12 +100,7 @@ function tensorReader(): (value: unknown, field: string) => PlacedTensor {
   return (value, field) => {
     const tensor = object(value, field, fields)
     // Most tensors are placed as another one is: what is the same text is checked, and kept, once.
-    const key = textOf(tensor.parts)
-    let parts = known.get(key)
-    if (parts === undefined) {
-      parts = list(tensor.parts, `${field}.parts`, readPart)
-      known.set(key, parts)
-    }
+    const parts = getOrMake(known, textOf(tensor.parts), () => list(tensor.parts, `${field}.parts`, readPart))
     return {
       name: text(tensor.name, `${field}.name`),
       dtype: oneOf(tensor.dtype, `${field}.dtype`, DTYPE_NAMES),
@@ -131,8 +125,7 @@ function textOf(value: unknown): string {
 
 function readPart(value: unknown, field: string): Part {
   const part = object(value, field, ['ranges', 'workers'])
-  array(part.workers, `${field}.workers`, 1)
-  const workers = list(part.workers, `${field}.workers`, count)
+  const workers = list(part.workers, `${field}.workers`, count, 1)
   const falls = workers.findIndex((worker, at) => at > 0 && workers[at - 1]! >= worker)
   if (falls > 0)
     fail(`${field}.workers[${falls}]`, workers[falls], `more than ${workers[falls - 1]}, the one before it`)
@@ -167,10 +160,6 @@ function readTotals(value: unknown): PlanTotals {
       }
     }),
   }
-}
-
-function list<T>(value: unknown, field: string, read: (entry: unknown, field: string) => T): readonly T[] {
-  return array(value, field).map((entry, place) => read(entry, `${field}[${place}]`))
 }
 
 /** Unlike the name of a worker or host, that of a tensor may be empty. */

@@ -1,12 +1,10 @@
 import { PlacementError } from './errors.ts'
 import { fieldsOf } from './fields.ts'
 import { compilePattern } from './pattern.ts'
-import type { Companion, MeshShape, Objective, Pattern, Policy, Stages } from './policy.ts'
+import { type Companion, type MeshShape, OBJECTIVES, type Pattern, type Policy, type Stages } from './policy.ts'
 import { readPattern, readRule } from './read-rule.ts'
 
-const { array, fail, integer, object, oneOf, refuse, string } = fieldsOf('POLICY_INVALID', 'policy')
-
-const OBJECTIVES: readonly Objective[] = ['balanced', 'min-peak', 'sequential', 'sticky']
+const { array, fail, integer, list, object, oneOf, refuse, string } = fieldsOf('POLICY_INVALID', 'policy')
 
 /** What one mesh size may be at most: beyond any cluster, and small enough that four of them multiply exactly. */
 const MAX_AXIS_SIZE = 8192
@@ -22,14 +20,12 @@ export function readPolicy(value: unknown): Policy {
   const policy = object(value, '', ['mesh', 'rules', 'companions', 'stages', 'together', 'tied', 'objective'])
   const mesh = policy.mesh === undefined ? undefined : readMesh(policy.mesh)
   const stageCount = mesh?.pp ?? 1
-  const rules = array(policy.rules, 'rules', 1).map((rule, at) => readRule(rule, `rules[${at}]`, stageCount))
+  const rules = list(policy.rules, 'rules', (rule, field) => readRule(rule, field, stageCount), 1)
   refuseContradictions(rules)
   return {
     ...(mesh !== undefined && { mesh }),
     rules,
-    ...(policy.companions !== undefined && {
-      companions: array(policy.companions, 'companions').map((one, at) => readCompanion(one, `companions[${at}]`)),
-    }),
+    ...(policy.companions !== undefined && { companions: list(policy.companions, 'companions', readCompanion) }),
     ...(policy.stages !== undefined && { stages: readStages(policy.stages, stageCount) }),
     ...(policy.together !== undefined && { together: readTogether(policy.together) }),
     ...(policy.tied !== undefined && { tied: readTied(policy.tied) }),
@@ -83,8 +79,7 @@ function readCompanion(value: unknown, field: string): Companion {
   const of = readTemplate(companion.of, `${field}.of`)
   if (match === of) fail(`${field}.of`, of, `another name than ${field}.match: no tensor is its own companion`)
   if (companion.block === undefined) return { match, of }
-  const block = array(companion.block, `${field}.block`, 1)
-  return { match, of, block: block.map((size, at) => integer(size, `${field}.block[${at}]`, 1)) }
+  return { match, of, block: list(companion.block, `${field}.block`, (size, at) => integer(size, at, 1), 1) }
 }
 
 /** A name with one `{name}` in it; nothing else in it has a meaning. */
@@ -99,11 +94,11 @@ function readTemplate(value: unknown, field: string): string {
 function readStages(value: unknown, stageCount: number): Stages {
   const stages = object(value, 'stages', ['layers'])
   if (stages.layers === undefined) return {}
-  const layers = array(stages.layers, 'stages.layers').map((range, at): readonly [number, number] => {
-    const bounds = array(range, `stages.layers[${at}]`)
-    if (bounds.length !== 2) fail(`stages.layers[${at}]`, range, '[begin, end]')
-    const begin = integer(bounds[0], `stages.layers[${at}][0]`, 0)
-    return [begin, integer(bounds[1], `stages.layers[${at}][1]`, begin)]
+  const layers = list(stages.layers, 'stages.layers', (range, field): readonly [number, number] => {
+    const bounds = array(range, field)
+    if (bounds.length !== 2) fail(field, range, '[begin, end]')
+    const begin = integer(bounds[0], `${field}[0]`, 0)
+    return [begin, integer(bounds[1], `${field}[1]`, begin)]
   })
   if (layers.length !== stageCount) {
     fail('stages.layers', layers, `one range for each of the ${stageCount} stages of the mesh`)
@@ -117,19 +112,17 @@ function readStages(value: unknown, stageCount: number): Stages {
 }
 
 function readTogether(value: unknown): readonly (readonly Pattern[])[] {
-  return array(value, 'together').map((group, at) =>
-    array(group, `together[${at}]`, 1).map((pattern, nth) => readPattern(pattern, `together[${at}][${nth}]`).pattern),
-  )
+  const readOne = (pattern: unknown, field: string) => readPattern(pattern, field).pattern
+  return list(value, 'together', (group, field) => list(group, field, readOne, 1))
 }
 
 function readTied(value: unknown): readonly (readonly string[])[] {
   const seen = new Set<string>()
-  return array(value, 'tied').map((group, at) =>
-    array(group, `tied[${at}]`, 2).map((one, nth) => {
-      const name = string(one, `tied[${at}][${nth}]`)
-      if (seen.has(name)) fail(`tied[${at}][${nth}]`, name, 'in one group only, once')
-      seen.add(name)
-      return name
-    }),
-  )
+  const readName = (one: unknown, field: string): string => {
+    const name = string(one, field)
+    if (seen.has(name)) fail(field, name, 'in one group only, once')
+    seen.add(name)
+    return name
+  }
+  return list(value, 'tied', (group, field) => list(group, field, readName, 2))
 }

@@ -2,7 +2,7 @@ import { fieldsOf } from './fields.ts'
 import { type CompiledPattern, compilePattern } from './pattern.ts'
 import type { Pattern, Rule, Split, StageChoice } from './policy.ts'
 
-const { array, fail, integer, object, oneOf, refuse, string } = fieldsOf('POLICY_INVALID', 'policy')
+const { fail, integer, list, object, oneOf, refuse, string } = fieldsOf('POLICY_INVALID', 'policy')
 
 /** Flags that change nothing about a pattern: it is always compiled with `u`, and asked about whole names. */
 const HARMLESS_FLAGS = /^[du]*$/
@@ -70,7 +70,7 @@ function patternOf(value: unknown, field: string): Pattern {
 
 function readSplits(value: unknown, field: string, byExpert: boolean): Split | readonly Split[] {
   if (!Array.isArray(value)) return readSplit(value, field, byExpert)
-  const splits = array(value, field, 1).map((split, at) => readSplit(split, `${field}[${at}]`, byExpert))
+  const splits = list(value, field, (split, at) => readSplit(split, at, byExpert), 1)
   for (const [at, { axis, dimension }] of splits.entries()) {
     for (const before of splits.slice(0, at)) {
       if (before.axis === axis) fail(`${field}[${at}].axis`, axis, 'another axis than that of the split before')
@@ -96,12 +96,12 @@ function readSplit(value: unknown, field: string, byExpert: boolean): Split {
 
 function readBlocks(value: unknown, field: string): number | readonly number[] {
   if (!Array.isArray(value)) return integer(value, field, 1)
-  return array(value, field, 1).map((size, at) => integer(size, `${field}[${at}]`, 1))
+  return list(value, field, (size, at) => integer(size, at, 1), 1)
 }
 
 function readPin(value: unknown, field: string): string | readonly string[] {
   if (!Array.isArray(value)) return string(value, field)
-  const workers = array(value, field, 1).map((worker, at) => string(worker, `${field}[${at}]`))
+  const workers = list(value, field, string, 1)
   const twin = workers.findIndex((worker, at) => workers.indexOf(worker) < at)
   if (twin !== -1) fail(`${field}[${twin}]`, workers[twin], 'named once')
   return workers
@@ -109,7 +109,7 @@ function readPin(value: unknown, field: string): string | readonly string[] {
 
 function readStage(value: unknown, field: string, stageCount: number): StageChoice | readonly StageChoice[] {
   if (!Array.isArray(value)) return readStageChoice(value, field, stageCount)
-  return array(value, field, 1).map((choice, at) => readStageChoice(choice, `${field}[${at}]`, stageCount))
+  return list(value, field, (choice, at) => readStageChoice(choice, at, stageCount), 1)
 }
 
 function readStageChoice(value: unknown, field: string, stageCount: number): StageChoice {

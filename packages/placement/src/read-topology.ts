@@ -1,10 +1,10 @@
-import type { SelectedTensor } from '@onecopy/safetensors'
+import type { Extent, SelectedRange, SelectedTensor } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
 import { fieldsOf, nearestHint } from './fields.ts'
 import { nearest } from './nearest.ts'
 import type { Host, NumaNode, Topology, Worker } from './topology.ts'
 
-const { array, fail, integer, object, string } = fieldsOf('TOPOLOGY_INVALID', 'topology')
+const { array, fail, integer, list, object, string } = fieldsOf('TOPOLOGY_INVALID', 'topology')
 
 /**
  * Checks a topology that may come from JSON.
@@ -14,12 +14,10 @@ const { array, fail, integer, object, string } = fieldsOf('TOPOLOGY_INVALID', 't
  */
 export function readTopology(value: unknown): Topology {
   const topology = object(value, '', ['hosts', 'workers'])
-  const hosts = array(topology.hosts, 'hosts', 1).map((host, at) => readHost(host, `hosts[${at}]`))
+  const hosts = list(topology.hosts, 'hosts', readHost, 1)
   refuseTwins(hosts, 'hosts')
   const byName = new Map(hosts.map((host) => [host.name, host]))
-  const workers = array(topology.workers, 'workers', 1).map((worker, at) =>
-    readWorker(worker, `workers[${at}]`, byName),
-  )
+  const workers = list(topology.workers, 'workers', (worker, field) => readWorker(worker, field, byName), 1)
   refuseTwins(workers, 'workers')
   return { hosts, workers }
 }
@@ -29,16 +27,13 @@ function readHost(value: unknown, field: string): Host {
   return {
     name: string(host.name, `${field}.name`),
     ...readMemory(host.memoryBytes, field),
-    ...(host.numaNodes !== undefined && {
-      numaNodes: array(host.numaNodes, `${field}.numaNodes`, 1).map((node, at): NumaNode => {
-        const place = `${field}.numaNodes[${at}]`
-        return readMemory(object(node, place, ['memoryBytes']).memoryBytes, place)
-      }),
-    }),
-    ...(host.holds !== undefined && {
-      holds: array(host.holds, `${field}.holds`).map((held, at) => readHeld(held, `${field}.holds[${at}]`)),
-    }),
+    ...(host.numaNodes !== undefined && { numaNodes: list(host.numaNodes, `${field}.numaNodes`, readNode, 1) }),
+    ...(host.holds !== undefined && { holds: list(host.holds, `${field}.holds`, readHeld) }),
   }
+}
+
+function readNode(value: unknown, field: string): NumaNode {
+  return readMemory(object(value, field, ['memoryBytes']).memoryBytes, field)
 }
 
 function readWorker(value: unknown, field: string, hosts: ReadonlyMap<string, Host>): Worker {
@@ -75,24 +70,24 @@ function readHeld(value: unknown, field: string): SelectedTensor {
   const held = object(value, field, ['name', 'ranges'])
   const name = string(held.name, `${field}.name`)
   if (held.ranges === undefined) return { name }
-  const ranges = array(held.ranges, `${field}.ranges`).map((range, at) => {
-    const place = `${field}.ranges[${at}]`
-    const parts = array(range, place, 1)
-    if (!Array.isArray(parts[0])) return readExtent(parts, place)
-    if (parts.length === 1) fail(place, range, '[start, stop], or several such')
-    const extents = parts.map((part, nth) => readExtent(part, `${place}[${nth}]`))
-    for (const [nth, [start, stop]] of extents.entries()) {
-      const before = extents[nth - 1]
-      if (start === stop || (before !== undefined && before[1] >= start)) {
-        fail(`${place}[${nth}]`, extents[nth], 'not empty, and to begin behind the end of the one before with a gap')
-      }
-    }
-    return extents
-  })
-  return { name, ranges }
+  return { name, ranges: list(held.ranges, `${field}.ranges`, readRange) }
 }
 
-function readExtent(value: unknown, field: string): readonly [start: number, stop: number] {
+function readRange(value: unknown, field: string): SelectedRange {
+  const parts = array(value, field, 1)
+  if (!Array.isArray(parts[0])) return readExtent(parts, field)
+  if (parts.length === 1) fail(field, value, '[start, stop], or several such')
+  const extents = list(parts, field, readExtent)
+  for (const [at, [start, stop]] of extents.entries()) {
+    const before = extents[at - 1]
+    if (start === stop || (before !== undefined && before[1] >= start)) {
+      fail(`${field}[${at}]`, extents[at], 'not empty, and to begin behind the end of the one before with a gap')
+    }
+  }
+  return extents
+}
+
+function readExtent(value: unknown, field: string): Extent {
   const bounds = array(value, field)
   if (bounds.length !== 2) fail(field, value, '[start, stop]')
   const start = integer(bounds[0], `${field}[0]`, 0)

@@ -1,4 +1,4 @@
-import type { Assignment, ReadyRule } from './assign-rules.ts'
+import type { Assignment, ReadyRule, RuleAssignment } from './assign-rules.ts'
 import type { Cutting } from './pieces.ts'
 import type { StageChoice } from './policy.ts'
 import type { StageNeeds } from './units.ts'
@@ -7,7 +7,7 @@ import type { StageNeeds } from './units.ts'
 export interface Decision {
   readonly assignment: Assignment
   /** The rule of the tensor, or of that which it follows. */
-  readonly root: Extract<Assignment, { rule: ReadyRule }>
+  readonly root: RuleAssignment
   readonly cutting: Cutting
   readonly needs: StageNeeds
 }
@@ -40,7 +40,7 @@ function cutText({ cuts, expertAt }: Cutting, { rule }: ReadyRule): string {
   return cut.join(', ')
 }
 
-function stageText({ rule, captures }: Extract<Assignment, { rule: ReadyRule }>, by: string): string {
+function stageText({ rule, captures }: RuleAssignment, by: string): string {
   const subject = captures.layer === null ? 'stage' : 'layer → stage'
   const choices = [rule.rule.stage ?? 'auto'].flat() as readonly StageChoice[]
   const texts = choices.map((choice) => {

@@ -1,4 +1,5 @@
-import { type Dtype, dtypeBits, type Extent, extentsOf, type SelectedRange } from '@onecopy/safetensors'
+import { type Dtype, dtypeBits, type Extent, extentsOf, joinTouching, type SelectedRange } from '@onecopy/safetensors'
+import { canonicalRanges, takesAll } from './extents.ts'
 
 /** What is taken of each dimension, outermost first; dimensions without an entry are whole. */
 type Ranges = readonly SelectedRange[]
@@ -18,25 +19,13 @@ export function countElements(shape: readonly number[], ranges: Ranges): number 
   return countFrom(shape, ranges.map(extentsOf), 0)
 }
 
-/** How many elements are in at least one of the selections. */
-export function unionElements(shape: readonly number[], list: readonly Ranges[]): number {
-  return shape.includes(0) ? 0 : measure(shape, [...new Set(list)].map(allExtents), 0)
-}
-
 /** How many elements of a selection are in at least one of the others. */
-export function intersectUnion(shape: readonly number[], ranges: Ranges, others: readonly Ranges[]): number {
+export function commonElements(shape: readonly number[], ranges: Ranges, others: readonly Ranges[]): number {
   if (shape.includes(0)) return 0
   const extents = allExtents(ranges)
-  return measure(
-    shape,
-    [...new Set(others)].map((other) => clip(shape, extents, allExtents(other))),
-    0,
-  )
-}
-
-/** How many elements two selections have in common. */
-export function commonElements(shape: readonly number[], a: Ranges, b: Ranges): number {
-  return countFrom(shape, clip(shape, allExtents(a), allExtents(b)), 0)
+  const clipped = [...new Set(others)].map((other) => clip(shape, extents, allExtents(other)))
+  const common = clipped.filter((one) => one.every((choices) => choices.length > 0))
+  return unionFrom(shape, common, 0)
 }
 
 /** The bytes of that many elements, which fill whole bytes. No step leaves the integers that numbers hold exactly. */
@@ -95,21 +84,18 @@ export function joinRanges(shape: readonly number[], list: readonly Ranges[]): r
   const all = list.filter((ranges) => countElements(shape, ranges) > 0).map(allExtents)
   if (all.length === 0) return list[0]
   const joined = shape.map((size, dimension) => {
-    return joinExtents(all.flatMap((extents) => extents[dimension] ?? [[0, size] as const]))
+    const taken = [...slabs(size, all, dimension)].filter(({ active }) => active.length > 0)
+    return joinTouching(taken.map(({ begin, end }): Extent => [begin, end]))
   })
   // The joined ranges hold every element of the list, so they are right exactly when they hold no more.
   const elements = all.reduce((sum, extents) => sum + countFrom(shape, extents, 0), 0)
   if (countFrom(shape, joined, 0) !== elements) return undefined
-  const cut = joined.findLastIndex((extents, dimension) => !takesAll(extents, shape[dimension]!))
-  return joined.slice(0, cut + 1).map((extents) => (extents.length === 1 ? extents[0]! : extents))
+  const cut = [...joined.entries()].filter(([dimension, extents]) => !takesAll(extents, shape[dimension]!))
+  return canonicalRanges(shape, new Map(cut))
 }
 
 function allExtents(ranges: Ranges): Extents {
   return ranges.map(extentsOf)
-}
-
-function takesAll(extents: readonly Extent[], size: number): boolean {
-  return extents.length === 1 && extents[0]![0] === 0 && extents[0]![1] === size
 }
 
 function pick<T>(list: readonly T[], places: readonly number[]): readonly T[] {
@@ -131,14 +117,14 @@ function countFrom(shape: readonly number[], extents: Extents, from: number): nu
 }
 
 /** The elements of the union in the dimensions from `from` on. */
-function measure(shape: readonly number[], active: readonly Extents[], from: number): number {
+function unionFrom(shape: readonly number[], active: readonly Extents[], from: number): number {
   if (active.length === 0) return 0
   if (active.length === 1) return countFrom(shape, active[0]!, from)
   const dimension = nextCut(shape, active, from)
   let elements = dimension === shape.length ? 1 : 0
   if (dimension < shape.length) {
     for (const slab of slabs(shape[dimension]!, active, dimension)) {
-      elements += (slab.end - slab.begin) * measure(shape, pick(active, slab.active), dimension + 1)
+      elements += (slab.end - slab.begin) * unionFrom(shape, pick(active, slab.active), dimension + 1)
     }
   }
   for (let whole = from; whole < dimension; whole++) elements *= shape[whole]!
@@ -200,15 +186,4 @@ function clip(shape: readonly number[], a: Extents, b: Extents): Extents {
       })
     })
   })
-}
-
-/** The union of extents, in the one way to write it. */
-function joinExtents(extents: readonly Extent[]): readonly Extent[] {
-  const joined: [start: number, stop: number][] = []
-  for (const [start, stop] of [...extents].sort((a, b) => a[0] - b[0])) {
-    const last = joined.at(-1)
-    if (last !== undefined && start <= last[1]) last[1] = Math.max(last[1], stop)
-    else joined.push([start, stop])
-  }
-  return joined
 }

@@ -1,6 +1,6 @@
-import { type Extent, quoteName } from '@onecopy/safetensors'
+import { type Extent, joinTouching, quoteName } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
-import { mergeExtents } from './extents.ts'
+import { getOrMake } from './get-or-make.ts'
 import type { Split, SplitAxis } from './policy.ts'
 
 /** What some positions on an axis hold of a dimension, all of them the same. */
@@ -96,14 +96,12 @@ function cutDimension(
     for (let position = 0; length > 0 && position < count; position += shared) {
       const positions = Array.from({ length: shared }, (_, next) => position + next)
       const start = begin + (position / shared) * share
-      const key = positions.join()
-      const piece = pieces.get(key) ?? { positions, extents: [] }
+      const piece = getOrMake(pieces, positions.join(), () => ({ positions, extents: [] }))
       piece.extents.push([start, start + share])
-      pieces.set(key, piece)
     }
     begin += length
   }
-  return Array.from(pieces.values(), ({ positions, extents }) => ({ positions, extents: mergeExtents(extents) }))
+  return Array.from(pieces.values(), ({ positions, extents }) => ({ positions, extents: joinTouching(extents) }))
 }
 
 function blockSizes(

@@ -1,10 +1,11 @@
 import { quoteName } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
 import { nearestHint } from './fields.ts'
+import { expertSplit } from './linear-rules.ts'
 import { nearest } from './nearest.ts'
 import type { MeshShape, Policy, Rule, Split, StageChoice } from './policy.ts'
 import { pipelineStages } from './pp-plan.ts'
-import { expertSplit, type Parameter, TP_STYLES, type TpStyle, tpSplit } from './tp-styles.ts'
+import { type Parameter, TP_STYLES, type TpStyle, tpSplit } from './tp-styles.ts'
 
 /** Transformers' `base_model_tp_plan` and `base_model_ep_plan`: styles by module or parameter, `*` for any number. */
 export type TpPlan = Readonly<Record<string, string>>

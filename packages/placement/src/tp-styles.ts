@@ -1,4 +1,4 @@
-import type { Split, SplitAxis } from './policy.ts'
+import type { Split } from './policy.ts'
 
 /** How transformers' styles treat weights; what they do to activations is no matter of placement. */
 type StyleKind = 'column' | 'row' | 'embedding-row' | 'embedding-column' | 'experts' | 'whole'
@@ -65,12 +65,6 @@ export type Parameter =
 export function tpSplit({ kind, blocks }: TpStyle, parameter: Parameter): Split | null {
   const dimension = dimensionOf(kind, parameter)
   return dimension === null ? null : { dimension, axis: 'tp', ...(blocks !== undefined && { blocks }) }
-}
-
-/** What cuts the dimension of the experts, which is the outermost of every fused parameter. */
-export function expertSplit(): Split {
-  const axis: SplitAxis = 'ep'
-  return { dimension: 0, axis }
 }
 
 function dimensionOf(kind: StyleKind, parameter: Parameter): number | null {

@@ -1,4 +1,5 @@
 import type { SelectedRange } from '@onecopy/safetensors'
+import { getOrMake } from './get-or-make.ts'
 import type { Part, PlacedTensor } from './plan-data.ts'
 import { joinRanges } from './region.ts'
 
@@ -27,17 +28,11 @@ export class WorkerIndex {
     this.#kinds = Array.from({ length: workerCount }, () => new Map())
     const byParts = new Map<readonly Part[], Kind>()
     for (const [place, { parts }] of tensors.entries()) {
-      const known = byParts.get(parts)
-      if (known === undefined) byParts.set(parts, { tensors: [place], parts })
-      else known.tensors.push(place)
+      getOrMake(byParts, parts, () => ({ tensors: [], parts })).tensors.push(place)
     }
     for (const kind of byParts.values()) {
       for (const [place, { workers }] of kind.parts.entries()) {
-        for (const worker of workers) {
-          const held = this.#kinds[worker]!.get(kind)
-          if (held === undefined) this.#kinds[worker]!.set(kind, [place])
-          else held.push(place)
-        }
+        for (const worker of workers) getOrMake(this.#kinds[worker]!, kind, () => []).push(place)
       }
     }
   }

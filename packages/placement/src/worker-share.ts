@@ -1,8 +1,8 @@
 import type { Dtype, SelectedRange } from '@onecopy/safetensors'
 import { type Box, boxesOf, elementRuns, elementSpan } from './boxes.ts'
+import { partSize } from './part-size.ts'
 import type { PlacedTensor, PlannedWorker } from './plan-data.ts'
 import { countElements, elementsByteLength, isWhole } from './region.ts'
-import { partSize } from './totals.ts'
 
 /** A worker, and what it holds. */
 export interface WorkerShare extends PlannedWorker {

@@ -1,20 +1,5 @@
 import { expect, test } from 'vitest'
-import { canonicalRanges, mergeExtents } from '../src/extents.ts'
-
-test('mergeExtents() joins extents that touch, and only those', () => {
-  expect(
-    mergeExtents([
-      [0, 2],
-      [2, 3],
-      [4, 5],
-      [5, 9],
-    ]),
-  ).toEqual([
-    [0, 3],
-    [4, 9],
-  ])
-  expect(mergeExtents([])).toEqual([])
-})
+import { canonicalRanges, extentsByDimension, takesAll } from '../src/extents.ts'
 
 test('canonicalRanges() leaves out whole dimensions behind the last that is cut', () => {
   expect(canonicalRanges([4, 6, 8], new Map([[1, [[2, 4]]]]))).toEqual([
@@ -30,4 +15,10 @@ test('canonicalRanges() writes one extent by itself, and several as a list', () 
     [2, 3],
   ] as const
   expect(canonicalRanges([4, 6], new Map([[0, several]]))).toEqual([several])
+})
+
+test('extentsByDimension() has whole dimensions too, which takesAll() knows', () => {
+  const extents = extentsByDimension([4, 6, 0], [[1, 4]])
+  expect(extents).toEqual([[[1, 4]], [[0, 6]], [[0, 0]]])
+  expect(extents.map((one, dimension) => takesAll(one, [4, 6, 0][dimension]!))).toEqual([false, true, true])
 })

@@ -29,6 +29,17 @@ describe('fieldsOf()', () => {
     expect(() => fields.object(JSON.parse('{"__proto__": 1}'), 'x', ['toString'])).toThrow(/no field "__proto__"/)
   })
 
+  test('list() reads every entry at its own field, once there are enough of them', () => {
+    const read = (entry: unknown, field: string) => `${field} ${fields.integer(entry, field, 0)}`
+    expect(fields.list([5, 6], 'x', read)).toEqual(['x[0] 5', 'x[1] 6'])
+    expect(fields.list([], 'x', read)).toEqual([])
+    expect(() => fields.list([5, 'a'], 'x', read)).toThrow('Policy field x[1] is "a"')
+    expect(() => fields.list(['a'], 'x', read, 2)).toThrow(
+      'Policy field x is an array of 1: it must be an array of at least 2',
+    )
+    expect(() => fields.list({}, 'x', read)).toThrow('Policy field x is an empty object: it must be an array')
+  })
+
   test('integer() says what the bounds are', () => {
     expect(fields.integer(3, 'x', 1, 3)).toBe(3)
     expect(() => fields.integer(4, 'x', 1, 3)).toThrow('Policy field x is 4: it must be an integer from 1 to 3')

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { GlobError, parseGlob } from '../src/glob.ts'
+import { escapeGlob, GlobError, moduleGlob, parseGlob } from '../src/glob.ts'
 
 function messageOf(glob: string): string {
   try {
@@ -47,4 +47,13 @@ describe('parseGlob()', () => {
     expect(messageOf('1{layer}')).toMatch(/digits next to \{layer\}/)
     expect(messageOf('{expert}0.w')).toMatch(/digits next to \{expert\}/)
   })
+})
+
+test('escapeGlob() and moduleGlob() take a name as it is, whatever is in it', () => {
+  const name = 'a{b,c}*?\\.{layer}'
+  expect(parseGlob(escapeGlob(name))).toEqual([{ kind: 'text', text: name }])
+  expect(parseGlob(moduleGlob(name)).slice(0, 2)).toEqual([
+    { kind: 'text', text: name },
+    { kind: 'fork', targets: [2, 3], end: 5 },
+  ])
 })

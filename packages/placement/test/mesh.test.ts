@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { Mesh, meshSize, plannedHosts } from '../src/mesh.ts'
+import { Mesh, meshSize, placeIn, plannedHosts } from '../src/mesh.ts'
 import { thrownBy } from './plans.ts'
 import { topologyFor } from './random-models.ts'
 
@@ -16,6 +16,17 @@ test('plannedHosts() fills in one NUMA node, and null for no limit', () => {
     { name: 'a', memoryBytes: null, numaNodes: [{ memoryBytes: null }] },
     { name: 'b', memoryBytes: 9, numaNodes: [{ memoryBytes: null }, { memoryBytes: 4 }] },
   ])
+})
+
+test('placeIn() counts tp fastest, then ep, pp and replicas', () => {
+  const first = [
+    placeIn(size, 0, 0, 0, 1),
+    placeIn(size, 0, 0, 1, 0),
+    placeIn(size, 0, 1, 0, 0),
+    placeIn(size, 1, 0, 0, 0),
+  ]
+  expect(first).toEqual([1, 2, 6, 12])
+  expect(placeIn(size, 1, 1, 2, 1)).toBe(23)
 })
 
 describe('Mesh', () => {

@@ -16,21 +16,15 @@ function errorOf(run: () => unknown): PlacementError {
 }
 
 describe('compilePattern() of a glob', () => {
-  test('remembers numbers, the text before the layer, and a key of all three', () => {
+  test('remembers numbers, and the text before the layer', () => {
     const found = match(
       '**.layers.{layer}.mlp.experts.{expert}.*_proj.weight',
       'm.layers.012.mlp.experts.3.up_proj.weight',
     )
-    expect(found).toEqual({ layer: 12, expert: 3, stack: 'm.layers.', key: '12,3,m.layers.' })
-    expect(match('lm_head.*', 'lm_head.weight')).toEqual({ layer: null, expert: null, stack: '', key: ',,' })
+    expect(found).toEqual({ layer: 12, expert: 3, stack: 'm.layers.' })
+    expect(match('lm_head.*', 'lm_head.weight')).toEqual({ layer: null, expert: null, stack: '' })
     expect(match('experts.{expert}.w', 'experts.0.w')).toMatchObject({ layer: null, expert: 0, stack: '' })
     expect(match('lm_head.*', 'model.lm_head.weight')).toBeNull()
-  })
-
-  test('the key tells stacks and numbers apart', () => {
-    const keys = ['a.1.2', 'a.12.', 'b.1.2', 'a.2.1'].map((name) => match('*.{layer}.**', name)?.key)
-    expect(new Set(keys).size).toBe(4)
-    expect(match('*.{layer}.*', 'a.1.x')?.key).toBe(match('*.{layer}.*', 'a.1.y')?.key)
   })
 
   test('says which numbers it remembers, and how it looks in messages', () => {
@@ -62,7 +56,7 @@ describe('compilePattern() of a regular expression', () => {
 
   test('remembers the groups layer and expert', () => {
     const regex = String.raw`(?:enc|dec)\.(?<layer>\d+)(?:\.e(?<expert>\d+))?\.w`
-    expect(match({ regex }, 'enc.07.e5.w')).toEqual({ layer: 7, expert: 5, stack: 'enc.', key: '7,5,enc.' })
+    expect(match({ regex }, 'enc.07.e5.w')).toEqual({ layer: 7, expert: 5, stack: 'enc.' })
     expect(match({ regex }, 'dec.7.w')).toMatchObject({ layer: 7, expert: null, stack: 'dec.' })
     expect(compilePattern({ regex }, 'f')).toMatchObject({
       text: `/${regex}/`,
