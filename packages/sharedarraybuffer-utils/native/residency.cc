@@ -4,11 +4,16 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "mapping.h"
 #include "system-error.h"
@@ -75,9 +80,78 @@ void RequestPages(const Pages& pages) {
   }
 }
 
-int Apply(const Mapping& mapping, const Pages& pages, Advice advice) {
+// Whether a mapping with MADV_HUGEPAGE and MADV_RANDOM is read in whole huge pages, and nothing beyond them. Kernels before
+// 5.18 would read it one small page after the other.
+bool ReadsHugePages() {
+  utsname system;
+  int major = 0, minor = 0;
+  if (uname(&system) != 0 || sscanf(system.release, "%d.%d", &major, &minor) != 2) return false;
+  return major > 5 || (major == 5 && minor >= 18);
+}
+
+// The size of a huge page in bytes, 0 where files are not read in such.
+size_t HugePage() {
+  static const size_t size = [] {
+    size_t bytes = 0;
+    FILE* const file = fopen("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "re");
+    if (file == nullptr) return bytes;
+    if (fscanf(file, "%zu", &bytes) != 1 || !ReadsHugePages()) bytes = 0;
+    fclose(file);
+    return bytes;
+  }();
+  return size;
+}
+
+bool AllResident(const Mapping& mapping, const Pages& pages) {
+  std::vector<unsigned char> present((pages.byte_length + kPage - 1) / kPage);
+  if (!mapping.residency_visible || mincore(pages.start, pages.byte_length, present.data()) != 0) return false;
+  return std::all_of(present.begin(), present.end(), [](unsigned char page) { return (page & 1) != 0; });
+}
+
+// How far the kernel reads ahead in this file, in bytes.
+size_t ReadAheadBytes(const Mapping& mapping) {
+  constexpr size_t kUsualMost = 8 << 20;
+  const dev_t device = mapping.identity.device;
+  const std::string path = "/sys/class/bdi/" + std::to_string(major(device)) + ":" + std::to_string(minor(device));
+  FILE* const file = fopen((path + "/read_ahead_kb").c_str(), "re");
+  if (file == nullptr) return kUsualMost;
+  size_t kib = 0;
+  const bool told = fscanf(file, "%zu", &kib) == 1;
+  fclose(file);
+  return told ? std::max<size_t>(kib << 10, 4 << 20) : kUsualMost;  // a device's largest transfer may be more than its read-ahead
+}
+
+// Reads pages that are not in RAM, as huge pages where whole ones lie within: two megabytes at a time are a fraction of
+// the work for the processor, and whoever maps the file later has them as huge pages too. By a mapping of its own, since
+// the advice would stay with the mapping. What fails here is told by whoever touches the pages afterwards.
+//
+// The kernel marks such pages, and whoever touches a mark first makes it read ahead. So there are none where that would
+// reach beyond `limit`, the end of what is wanted of the file.
+void ReadPages(const Mapping& mapping, const Pages& pages, size_t limit) {
+  if (AllResident(mapping, pages)) return;
+  const size_t huge = HugePage();
+  if (huge == 0) return RequestPages(pages);
+  const size_t last = pages.file_offset + pages.byte_length;
+  const size_t ahead = limit >= mapping.byte_length ? 0 : ReadAheadBytes(mapping);
+  const size_t begin = (pages.file_offset + huge - 1) / huge * huge;
+  const size_t end = std::min(last, limit - std::min(limit, ahead)) / huge * huge;
+  if (begin >= end) return RequestPages(pages);
+  void* const window = mmap(nullptr, end - begin, PROT_READ, MAP_SHARED, mapping.descriptor, static_cast<off_t>(begin));
+  if (window == MAP_FAILED) return RequestPages(pages);
+  if (madvise(window, end - begin, MADV_RANDOM) == 0 && madvise(window, end - begin, MADV_HUGEPAGE) == 0) {
+    madvise(window, end - begin, MADV_POPULATE_READ);
+    RequestPages(Pages(mapping, pages.file_offset, begin));
+    RequestPages(Pages(mapping, end, last));
+  } else {
+    RequestPages(pages);
+  }
+  munmap(window, end - begin);
+}
+
+int Apply(const Mapping& mapping, const Pages& pages, Advice advice, size_t limit) {
   if (pages.byte_length == 0) return 0;
-  if (advice == Advice::kPopulate || advice == Advice::kRead || advice == Advice::kLock) RequestPages(pages);
+  if (advice == Advice::kPopulate || advice == Advice::kLock) ReadPages(mapping, pages, limit);
+  if (advice == Advice::kRead) RequestPages(pages);
   int result = 0;
   switch (advice) {
     case Advice::kReadAhead: result = madvise(pages.start, pages.byte_length, MADV_WILLNEED); break;
@@ -103,14 +177,14 @@ const char* SyscallOf(Advice advice) {
 // One range on libuv's thread pool. It counts as a buffer, so that close() cannot unmap what is being worked on.
 class AdviceJob : public Napi::AsyncWorker {
  public:
-  AdviceJob(Napi::Env env, Mapping* mapping, size_t begin, size_t end, Advice advice)
-      : AsyncWorker(env), deferred_(env), mapping_(mapping), begin_(begin), end_(end), advice_(advice) {
+  AdviceJob(Napi::Env env, Mapping* mapping, size_t begin, size_t end, Advice advice, size_t limit)
+      : AsyncWorker(env), deferred_(env), mapping_(mapping), begin_(begin), end_(end), advice_(advice), limit_(limit) {
     RetainBuffer(mapping);
   }
   ~AdviceJob() override { ReleaseBuffer(mapping_); }
 
   Napi::Promise Promise() const { return deferred_.Promise(); }
-  void Execute() override { error_ = Apply(*mapping_, Pages(*mapping_, begin_, end_), advice_); }
+  void Execute() override { error_ = Apply(*mapping_, Pages(*mapping_, begin_, end_), advice_, limit_); }
   void OnOK() override {
     if (error_ == 0) deferred_.Resolve(Env().Undefined());
     else deferred_.Reject(SystemError(Env(), error_, SyscallOf(advice_), mapping_->path).Value());
@@ -122,6 +196,7 @@ class AdviceJob : public Napi::AsyncWorker {
   size_t begin_;
   size_t end_;
   Advice advice_;
+  size_t limit_;
   int error_ = 0;
 };
 
@@ -154,10 +229,10 @@ Napi::Value ResidentBytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(resident));
 }
 
-// adviseRange(handle, begin, end, advice): a promise.
+// adviseRange(handle, begin, end, advice, limit): a promise; nothing is read beyond the limit, which may be further than the end.
 Napi::Value AdviseRange(const Napi::CallbackInfo& info) {
   auto* job = new AdviceJob(info.Env(), OpenMapping(info, 0), SizeArgument(info, 1), SizeArgument(info, 2),
-                            static_cast<Advice>(info[3].As<Napi::Number>().Uint32Value()));
+                            static_cast<Advice>(info[3].As<Napi::Number>().Uint32Value()), SizeArgument(info, 4));
   const Napi::Promise promise = job->Promise();
   job->Queue();
   return promise;

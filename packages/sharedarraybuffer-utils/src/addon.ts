@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { constants } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { getSystemErrorName } from 'node:util'
 import { SharedMemoryError, type SharedMemoryErrorCode } from './errors.ts'
@@ -56,7 +55,7 @@ export interface Addon {
   copyAligned(handle: object, byteOffset: number, byteLength: number): SharedArrayBuffer
   describeParts(handle: object, table: SharedArrayBuffer, ...layout: number[]): void
   residentBytes(handle: object, begin: number, end: number): number
-  adviseRange(handle: object, begin: number, end: number, advice: Advice): Promise<void>
+  adviseRange(handle: object, begin: number, end: number, advice: Advice, limit: number): Promise<void>
   evictMapping(handle: object): void
   memoryLimits(): MemoryLimits
   readCheckpoint(
@@ -142,7 +141,9 @@ export function systemFailure(error: unknown): SystemFailure | null {
 
 /** libuv has no name for some that come from network file systems, such as ESTALE; node has. */
 function nameOf(errno: number): string {
-  const known = Object.entries(constants.errno).find(([, number]) => number === errno)
+  const known = Object.entries(process.getBuiltinModule('node:os').constants.errno).find(
+    ([, number]) => number === errno,
+  )
   return known?.[0] ?? getSystemErrorName(-errno)
 }
 

@@ -131,20 +131,28 @@ async function advise(
   for (const result of results) if (result.status === 'rejected') throw result.reason
 }
 
-async function adviseOne(mapping: FileMapping, job: ByteRange, advice: Advice, begun: ByteRange[]): Promise<void> {
+async function adviseOne(mapping: FileMapping, job: Job, advice: Advice, begun: ByteRange[]): Promise<void> {
   const handle = mapping.handle(job)
   begun.push(job)
   try {
-    await requireAddon().adviseRange(handle, job.begin, job.end, advice)
+    await requireAddon().adviseRange(handle, job.begin, job.end, advice, job.limit)
   } catch (error) {
     const what = `Cannot bring bytes [${job.begin}, ${job.end}) of "${mapping.path}" into RAM`
     throw fromNative(error, 'RESIDENCY_FAILED', what)
   }
 }
 
-/** @internal Ranges in pieces of a job's size. */
-export function* splitIntoJobs(ranges: readonly ByteRange[]): Generator<ByteRange, undefined> {
+/** A piece of a range; `limit` is the end of the whole range, beyond which nothing may be read. */
+interface Job extends ByteRange {
+  readonly limit: number
+}
+
+/** @internal Ranges in pieces of a job's size, cut at its multiples: a cut elsewhere would go through a huge page. */
+export function* splitIntoJobs(ranges: readonly ByteRange[]): Generator<Job, undefined> {
   for (const { begin, end } of ranges) {
-    for (let at = begin; at < end; at += JOB_BYTES) yield { begin: at, end: Math.min(at + JOB_BYTES, end) }
+    for (let at = begin, next = begin; at < end; at = next) {
+      next = Math.min(at - (at % JOB_BYTES) + JOB_BYTES, end)
+      yield { begin: at, end: next, limit: end }
+    }
   }
 }

@@ -14,7 +14,7 @@ import { expect, type TestContext, test } from 'vitest'
 import { addon } from '../src/addon.ts'
 import { type FileMapping, mapFile } from '../src/mapping.ts'
 import { mappingMemory } from '../src/process-memory.ts'
-import { evict, lock, populate, prefetch, residentBytes, unlock } from '../src/residency.ts'
+import { evict, lock, populate, prefetch, residentBytes, splitIntoJobs, unlock } from '../src/residency.ts'
 import {
   ask,
   describeWithAddon,
@@ -125,6 +125,30 @@ describeWithAddon('residency', () => {
     for (const range of ranges) expect(residentBytes(mapping, range)).toBe(range.end - range.begin)
     expect(residentBytes(mapping)).toBeLessThan(40 * MIB) // the kernel may read ahead, but not that far
     expect(progress.at(-1)).toEqual([MIB + 1, MIB + 1])
+  })
+
+  test('populate() reads no page beyond a range that begins and ends inside huge pages', async (context) => {
+    const mapping = await cold(context)
+    const range = { begin: MIB + PAGE, end: 39 * MIB + 3 * PAGE }
+    await populate(mapping, [range])
+    expect(residentBytes(mapping, range)).toBe(range.end - range.begin)
+    expect(residentBytes(mapping)).toBe(range.end - range.begin)
+  })
+
+  test('splitIntoJobs() cuts at multiples of 32 MiB', () => {
+    const cuts = (begin: number, end: number): number[][] =>
+      [...splitIntoJobs([{ begin, end }])].map((job) => [job.begin, job.end])
+    expect(cuts(0, 70 * MIB)).toEqual([
+      [0, 32 * MIB],
+      [32 * MIB, 64 * MIB],
+      [64 * MIB, 70 * MIB],
+    ])
+    expect(cuts(31 * MIB + 5, 32 * MIB + 1)).toEqual([
+      [31 * MIB + 5, 32 * MIB],
+      [32 * MIB, 32 * MIB + 1],
+    ])
+    expect(cuts(64 * MIB, 64 * MIB + 1)).toEqual([[64 * MIB, 64 * MIB + 1]])
+    expect(cuts(7, 7)).toEqual([])
   })
 
   test('populate() by MADV_POPULATE_READ fills the page tables of this process', async () => {

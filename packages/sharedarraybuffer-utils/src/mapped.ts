@@ -1,0 +1,8 @@
+export type { ConvertibleFormat } from './convert.ts'
+export { CONVERTIBLE_FORMATS, convertToFloat32 } from './convert.ts'
+export { SharedMemoryError } from './errors.ts'
+export type { HeapCopyShare } from './heap-copy.ts'
+export { HeapCopy } from './heap-copy.ts'
+export type { ByteRange, FileMappingShare, PartTable } from './mapping.ts'
+export { adoptFileMapping, FileMapping, mapDescriptor } from './mapping.ts'
+export { evict, lock, populate, residentBytes, unlock } from './residency.ts'
