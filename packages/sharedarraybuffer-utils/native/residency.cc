@@ -1,16 +1,19 @@
 #include "residency.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -108,6 +111,17 @@ bool AllResident(const Mapping& mapping, const Pages& pages) {
   return std::all_of(present.begin(), present.end(), [](unsigned char page) { return (page & 1) != 0; });
 }
 
+// Whether what stands behind the file answers late, or is a program: many small requests at once then bring the pages in
+// sooner than few large ones, and huge pages do not come of either.
+bool IsFarAway(const Mapping& mapping) {
+  constexpr uint32_t kSmb = 0xfe534d42, kLustre = 0x0bd00bd0;
+  static constexpr uint32_t kFar[] = {NFS_SUPER_MAGIC, FUSE_SUPER_MAGIC, CIFS_SUPER_MAGIC, kSmb,
+                                      CEPH_SUPER_MAGIC, V9FS_MAGIC,      AFS_SUPER_MAGIC,  kLustre};
+  struct statfs system;
+  if (fstatfs(mapping.descriptor, &system) != 0) return false;
+  return std::find(std::begin(kFar), std::end(kFar), static_cast<uint32_t>(system.f_type)) != std::end(kFar);
+}
+
 // How far the kernel reads ahead in this file, in bytes.
 size_t ReadAheadBytes(const Mapping& mapping) {
   constexpr size_t kUsualMost = 8 << 20;
@@ -130,7 +144,7 @@ size_t ReadAheadBytes(const Mapping& mapping) {
 void ReadPages(const Mapping& mapping, const Pages& pages, size_t limit) {
   if (AllResident(mapping, pages)) return;
   const size_t huge = HugePage();
-  if (huge == 0) return RequestPages(pages);
+  if (huge == 0 || IsFarAway(mapping)) return RequestPages(pages);
   const size_t last = pages.file_offset + pages.byte_length;
   const size_t ahead = limit >= mapping.byte_length ? 0 : ReadAheadBytes(mapping);
   const size_t begin = (pages.file_offset + huge - 1) / huge * huge;
