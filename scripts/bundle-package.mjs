@@ -1,10 +1,11 @@
 // @ts-check
-// Puts what `tsc` wrote into one file for each entry, for publishing: a process that attaches spends most of its time on
-// resolving modules, and a tenth of the files is a third of that time. Other packages stay outside, so that there is one
-// instance of each class, whoever imports it.
-import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+// Puts what `tsc` wrote into one file for each entry, for publishing: a thread or a process that attaches spends most of its
+// time on finding, compiling and linking modules. The other rooms stay outside, so that there is one instance of each class,
+// whoever imports it; small packages of others come in, with their licences beside them.
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { rolldown } from 'rolldown'
+import { licencesOf } from './licences.mjs'
 
 const folder = process.cwd()
 const manifest = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
@@ -23,16 +24,59 @@ const exported = Object.values(manifest.exports).flatMap(
 )
 const entries = exported.filter((path) => path.startsWith('./dist/')).map((path) => join(folder, path))
 
+/** Piscina finds files of its own by their place. */
+const external = [/^node:/, /^@onecopy\//, /^piscina$/]
+
+// Entries that only pass on a part of what the main entry has. It imports them, so that they hold that part themselves;
+// else each would be a file that only points to another.
+const main = join(dist, 'index.js')
+const parts = entries.filter((path) => path !== main && isPart(readFileSync(path, 'utf8')))
+const importParts = {
+  name: 'import-parts',
+  /** @param {string} code @param {string} id */
+  transform: (code, id) =>
+    id === main ? `${parts.map((part) => `import './${basename(part)}'\n`).join('')}${code}` : null,
+}
+
+/** @param {string} code */
+function isPart(code) {
+  return /^(?:export \{[^}]*\} from '\.\/[^']+';\s*(?:\/\/.*\s*)?)+$/.test(code)
+}
+
+/**
+ * Importing a module of Node makes a second module around it, in every thread; asking for it does not. Line by line, so that
+ * the source map stays right.
+ *
+ * @param {string} code
+ */
+function askForBuiltins(code) {
+  return code.replace(
+    /^import \{([^}]*)\} from "(node:[^"]+)";$/gm,
+    (_, names, name) => `const {${names.replaceAll(' as ', ': ')}} = process.getBuiltinModule("${name}");`,
+  )
+}
+
 rmSync(bundle, { recursive: true, force: true })
-const external = [/^node:/, ...Object.keys(manifest.dependencies ?? {}).map((name) => new RegExp(`^${name}(?:/|$)`))]
 const built = await rolldown({
   input: [...entries, ...modules.map((module) => join(dist, module))],
   platform: 'node',
   external,
+  preserveEntrySignatures: 'allow-extension',
+  treeshake: { moduleSideEffects: (id) => parts.includes(id) || undefined },
+  plugins: [importParts],
 })
-await built.write({ dir: bundle, format: 'esm', sourcemap: true })
+const { output } = await built.write({
+  dir: bundle,
+  format: 'esm',
+  sourcemap: true,
+  comments: { legal: true, annotation: true, jsdoc: false },
+})
 await built.close()
+const chunks = output.flatMap((file) => (file.type === 'chunk' ? file : []))
+for (const { fileName, code } of chunks) writeFileSync(join(bundle, fileName), askForBuiltins(code))
 for (const script of scripts) copyFileSync(join(dist, script), join(bundle, script))
+const licences = licencesOf(chunks.flatMap(({ moduleIds }) => moduleIds))
+if (licences !== '') writeFileSync(join(bundle, 'THIRD-PARTY-LICENSES.txt'), licences)
 
 const missing = [...entries, ...modules, ...scripts]
   .map((path) => basename(path))

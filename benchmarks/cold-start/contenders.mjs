@@ -42,8 +42,10 @@ const READERS = [
   ['direct-8x4', 'direct', 8, 4096, 'pread with O_DIRECT, 8 threads, blocks of 4 MiB'],
   ['populate-1', 'populate', 1, 2 ** 20, 'mmap and MADV_POPULATE_READ, 1 thread, 1 GiB at a time'],
   ['populate-2x32', 'populate', 2, 32 * 1024, 'mmap and MADV_POPULATE_READ, 2 threads, 32 MiB at a time'],
+  ['huge-1', 'huge', 1, 2 ** 20, 'mmap, MADV_HUGEPAGE and MADV_POPULATE_READ, 1 thread, 1 GiB at a time'],
+  ['huge-2x32', 'huge', 2, 32 * 1024, 'mmap, MADV_HUGEPAGE and MADV_POPULATE_READ, 2 threads, 32 MiB at a time'],
 ]
-const FEW_READERS = ['pread-2x4', 'pread-4x1', 'direct-4x4', 'populate-1']
+const FEW_READERS = ['pread-2x4', 'direct-4x4', 'populate-1', 'huge-1']
 
 /**
  * Everybody who can be measured here; the others are reported as not measured.

@@ -19,7 +19,7 @@ const LONG_TABLE = 24
  * @returns {Map<string, string>} text by path below docs/
  */
 export function drawPage(recorded, { rows, names }) {
-  const { results, records } = recorded
+  const { results } = recorded
   /** @type {Map<string, string>} */
   const files = new Map()
   const absent = names.filter((name) => !results.some(({ benchmark }) => benchmark === name))
@@ -34,11 +34,7 @@ export function drawPage(recorded, { rows, names }) {
     ...targetParagraphs(rows, recorded),
     ...results.flatMap((result) => section(result, files)),
   ]
-  if (absent.length > 0 || records.length > 0) paragraphs.push('## Others')
-  if (absent.length > 0) paragraphs.push(`No result is recorded of: ${absent.join(', ')}.`)
-  for (const { file, command, date } of records) {
-    paragraphs.push(`[${file}](../benchmarks/results/${file}): \`${command}\`, ${day(date)}.`)
-  }
+  if (absent.length > 0) paragraphs.push('## Others', `No result is recorded of: ${absent.join(', ')}.`)
   files.set('benchmarks.md', `${paragraphs.join('\n\n')}\n`)
   return files
 }

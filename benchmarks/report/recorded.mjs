@@ -8,7 +8,6 @@ import { problemsOf } from '../harness/check-result.mjs'
 /**
  * @typedef {object} Recorded what the page is made from
  * @property {readonly Result[]} results of benchmarks, in the order of the names
- * @property {readonly { file: string, command: string, date: string }[]} records that other programs wrote
  * @property {ReadonlyMap<string, string>} notes by row of the targets
  */
 
@@ -21,14 +20,8 @@ import { problemsOf } from '../harness/check-result.mjs'
 export function readRecorded(folders, names) {
   /** @type {Result[]} */
   const results = []
-  /** @type {{ file: string, command: string, date: string }[]} */
-  const records = []
   for (const file of filesIn(folders.results, '.json')) {
     const content = JSON.parse(readFileSync(join(folders.results, file), 'utf8'))
-    if (typeof content.schemaVersion !== 'number' && typeof content.command === 'string') {
-      records.push({ file, command: content.command, date: content.date })
-      continue
-    }
     const problems = problemsOf(content)
     if (problems.length > 0) throw new Error(`Cannot report ${file}: ${problems.join('; ')}`)
     results.push(content)
@@ -42,7 +35,7 @@ export function readRecorded(folders, names) {
       readFileSync(join(folders.notes, file), 'utf8').trim(),
     ]),
   )
-  return { results, records, notes }
+  return { results, notes }
 }
 
 /** @param {string} folder @param {string} ending */

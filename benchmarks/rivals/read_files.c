@@ -1,6 +1,7 @@
 // Only reads files, in one of several ways, as fast as a plain C program can:
 //   read_files buffered|direct <threads> <KiB of a block> <file>...   pread into one block of memory for each thread
 //   read_files populate <threads> <KiB of a block> <file>...          mmap, then MADV_POPULATE_READ block by block
+//   read_files huge <threads> <KiB of a block> <file>...              the same, having asked for huge pages
 //   read_files touch 1 0 <file>...                                    mmap, then a byte of each page in file order
 //   read_files evict 1 0 <file>...                                    drops them from RAM, and tells what is left there
 #define _GNU_SOURCE
@@ -63,7 +64,7 @@ static int find_block(size_t number, File **file, size_t *offset) {
 
 static void *work(void *unused) {
   (void)unused;
-  const int populate = strcmp(way, "populate") == 0;
+  const int populate = strcmp(way, "populate") == 0 || strcmp(way, "huge") == 0;
   char *block = NULL;
   if (!populate && posix_memalign((void **)&block, PAGE, block_bytes) != 0) fail("posix_memalign");
   File *file;
@@ -144,6 +145,7 @@ int main(int argc, char **argv) {
     if (direct || buffered || file->length == 0) continue;
     file->bytes = mmap(NULL, file->length, PROT_READ, MAP_SHARED, file->descriptor, 0);
     if (file->bytes == MAP_FAILED) fail("mmap");
+    if (strcmp(way, "huge") == 0 && madvise(file->bytes, file->length, MADV_HUGEPAGE) != 0) fail("MADV_HUGEPAGE");
   }
   if (strcmp(way, "evict") == 0) return evict();
   if (strcmp(way, "touch") == 0) touch();

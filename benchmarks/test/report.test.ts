@@ -101,7 +101,7 @@ function pageOf(results: Result[], notes = new Map<string, string>()): string {
 }
 
 function recorded(results: Result[], notes = new Map<string, string>()): Recorded {
-  return { results, records: [], notes }
+  return { results, notes }
 }
 
 function result({ median, rival, spread = 0 }: { median: number; rival: number | null; spread?: number }): Result {

@@ -1,12 +1,12 @@
 import { EventEmitter } from 'node:events'
-import { quoteName, type Selection, type TensorIndex } from '@onecopy/safetensors'
-import { adoptFileMapping, FileMapping } from '@onecopy/sharedarraybuffer-utils'
-import { type Arena, readArena } from './arena.ts'
-import { type ArenaHold, ArenaSet, type GatherOptions } from './arena-set.ts'
+import type { Selection } from '@onecopy/safetensors'
+import { quoteName, type TensorIndex } from '@onecopy/safetensors/tensors'
+import { adoptFileMapping, FileMapping } from '@onecopy/sharedarraybuffer-utils/mapped'
+import { adoptMemory } from './adopt-memory.ts'
+import type { Arena } from './arena.ts'
+import type { ArenaHold, ArenaSet, GatherOptions } from './arena-set.ts'
 import { Directory, type ShardInfo } from './directory.ts'
 import { CheckpointError } from './errors.ts'
-import { gatherFromMemory } from './gather-parts.ts'
-import { narrow } from './narrow.ts'
 import { nearestNames } from './nearest-names.ts'
 import {
   evictShards,
@@ -19,8 +19,9 @@ import {
   readSteps,
   residencyOf,
 } from './residency.ts'
-import { type SelectedParts, selectParts } from './select-parts.ts'
-import { adoptMemory, type Backing, type ShardMemory, type ShardMemoryShare } from './shard-memory.ts'
+import type { SelectedParts } from './select-parts.ts'
+import { loadedSelectionTools, loadSelecting, requireSelectionTools, type SelectionTools } from './selecting.ts'
+import type { Backing, ShardMemory, ShardMemoryShare } from './shard-memory.ts'
 import { type TensorBytes, TensorView } from './tensor-view.ts'
 
 /** What another thread of this process needs to adopt a checkpoint; survives structured cloning without copying. */
@@ -65,7 +66,8 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   readonly #origin: CheckpointOrigin | null
   /** Records in the order of the selection that this checkpoint was narrowed to; null when it is whole. */
   readonly #order: Uint32Array | null
-  readonly #arenas: ArenaSet
+  /** Made with the first part. */
+  #arenas: ArenaSet | null = null
   readonly #bytes: readonly TensorBytes[]
   readonly #views = new Map<string, TensorView>()
   #closed = false
@@ -82,7 +84,6 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
     this.label = label
     this.#origin = origin
     this.#order = order
-    this.#arenas = new ArenaSet((parts, options) => gatherFromMemory(label, memory, parts, options))
     this.backing = memory[0]?.backing ?? 'file'
     this.#directory = directory
     this.#memory = memory
@@ -228,13 +229,19 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
    * @throws CheckpointError SELECTION_OTHER_CHECKPOINT, CHECKPOINT_CLOSED; SharedMemoryError SEAL_FAILED, FILE_CHANGED
    */
   async select(selection: Selection, options: GatherOptions = {}): Promise<Checkpoint> {
-    const parts = this.#partsOf(selection)
-    return (await this.#origin?.select?.(selection)) ?? this.#selectParts(parts, selection, options)
+    const tools = loadedSelectionTools() ?? (await loadSelecting())
+    const parts = this.#partsOf(tools, selection)
+    return (await this.#origin?.select?.(selection)) ?? this.#selectParts(tools, parts, selection, options)
   }
 
   /** A part that is made here, in this process. */
-  async #selectParts(parts: SelectedParts, selection: Selection, options: GatherOptions): Promise<Checkpoint> {
-    const { arenas, release } = await this.#arenas.hold(parts.gathered, options)
+  async #selectParts(
+    tools: SelectionTools,
+    parts: SelectedParts,
+    selection: Selection,
+    options: GatherOptions,
+  ): Promise<Checkpoint> {
+    const { arenas, release } = await this.#arenaSet(tools).hold(parts.gathered, options)
     try {
       const news = (version: NewVersion): void => void selected.emit('version', version)
       const origin: CheckpointOrigin = {
@@ -245,7 +252,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
         },
         latest: (current) => this.#latestSelected(current, selection),
       }
-      const selected = this.#narrow(parts, arenas, (arena) => adoptMemory(arena.memory.share()), origin)
+      const selected = this.#narrow(tools, parts, arenas, (arena) => adoptMemory(arena.memory.share()), origin)
       if (this.#origin !== null) {
         this.setMaxListeners(0) // one for each part, however many there are
         this.on('version', news)
@@ -264,11 +271,12 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   async selectAll(selections: readonly Selection[], options: GatherOptions = {}): Promise<Checkpoint[]> {
     // Whoever handed this checkpoint out gathers for all processes; it is asked for each part.
     if (this.#origin?.select) return allOrNone(selections.map((selection) => this.select(selection, options)))
-    const parts = selections.map((selection) => ({ selection, parts: this.#partsOf(selection) }))
+    const tools = loadedSelectionTools() ?? (await loadSelecting())
+    const parts = selections.map((selection) => ({ selection, parts: this.#partsOf(tools, selection) }))
     const gathered = parts.flatMap((each) => each.parts.gathered)
-    const together = await this.#arenas.hold(gathered, options)
+    const together = await this.#arenaSet(tools).hold(gathered, options)
     try {
-      return await allOrNone(parts.map((each) => this.#selectParts(each.parts, each.selection, options)))
+      return await allOrNone(parts.map((each) => this.#selectParts(tools, each.parts, each.selection, options)))
     } finally {
       together.release()
     }
@@ -280,39 +288,54 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
    * @throws as `select` does
    */
   async holdArenas(selection: Selection | (() => Selection), options: GatherOptions = {}): Promise<ArenaHold> {
-    if (typeof selection !== 'function') return this.#arenas.hold(this.#partsOf(selection).gathered, options)
-    return this.#arenas.hold(() => this.#partsOf(selection()).gathered, options)
+    const tools = loadedSelectionTools() ?? (await loadSelecting())
+    const arenas = this.#arenaSet(tools)
+    if (typeof selection !== 'function') return arenas.hold(this.#partsOf(tools, selection).gathered, options)
+    return arenas.hold(() => this.#partsOf(tools, selection()).gathered, options)
   }
 
   /**
-   * Takes in arenas that another process gathered from this checkpoint, and holds them.
+   * Takes in arenas that another process gathered from this checkpoint, and holds them. As with `selectWith`, what that needs must
+   * be loaded.
    * @throws SafetensorsError when a mapping is no arena
    */
   adoptArenas(mappings: readonly FileMapping[]): ArenaHold {
     this.#assertOpen()
-    return this.#arenas.adopt(mappings.map(readArena))
+    const tools = requireSelectionTools()
+    return this.#arenaSet(tools).adopt(mappings.map(tools.readArena))
   }
 
   /**
-   * As `select`, with arenas that another process gathered. The arenas stay the caller's.
+   * As `select`, with arenas that another process gathered. The arenas stay the caller's. Whoever came by the light entry waits
+   * for `loadSelecting` before.
    * @throws CheckpointError PART_MISSING when they lack a part
    */
   selectWith(selection: Selection, arenas: readonly FileMapping[], origin: CheckpointOrigin): Checkpoint {
     const take = ({ memory }: Arena): ShardMemory => adoptFileMapping((memory as FileMapping).share())
-    return this.#narrow(this.#partsOf(selection), arenas.map(readArena), take, origin)
+    const tools = requireSelectionTools()
+    return this.#narrow(tools, this.#partsOf(tools, selection), arenas.map(tools.readArena), take, origin)
   }
 
   /** Bytes of memory of the arenas that are held; they come beside the checkpoint's own. */
   get arenaBytes(): number {
-    return this.#arenas.byteLength
+    return this.#arenas?.byteLength ?? 0
   }
 
-  #partsOf(selection: Selection): SelectedParts {
+  #arenaSet({ ArenaSet, gatherFromMemory }: SelectionTools): ArenaSet {
+    if (this.#arenas === null) {
+      this.#arenas = new ArenaSet((parts, options) => gatherFromMemory(this.label, this.#memory, parts, options))
+      if (this.#closed) this.#arenas.close()
+    }
+    return this.#arenas
+  }
+
+  #partsOf({ selectParts }: SelectionTools, selection: Selection): SelectedParts {
     this.#assertOpen()
     return selectParts(this.#directory, selection, this.label, this.backing !== 'heap')
   }
 
   #narrow(
+    { narrow }: SelectionTools,
     parts: SelectedParts,
     arenas: readonly Arena[],
     takeArena: (arena: Arena) => ShardMemory,
@@ -407,7 +430,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
     this.#closed = true
     this.#views.clear()
     for (const shard of this.#memory) shard.close()
-    this.#arenas.close()
+    this.#arenas?.close()
     this.#origin?.release()
   }
 

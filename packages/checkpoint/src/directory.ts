@@ -1,8 +1,12 @@
-import { createHash } from 'node:crypto'
-import { DTYPE_NAMES, type Dtype, layoutText, type TensorIndex, tensorIndex } from '@onecopy/safetensors'
-import type { ByteRange, PartTable } from '@onecopy/sharedarraybuffer-utils'
+import { DTYPE_NAMES, type Dtype, layoutText, type TensorIndex, tensorIndex } from '@onecopy/safetensors/tensors'
+import type { ByteRange, PartTable } from '@onecopy/sharedarraybuffer-utils/mapped'
 import { hashName, LAYOUT } from './directory-layout.ts'
 import { CheckpointError } from './errors.ts'
+
+/** In hex. Node's crypto takes a millisecond to load, in every thread, and most ask for no fingerprint. */
+function sha256(data: string | Uint8Array): string {
+  return process.getBuiltinModule('node:crypto').createHash('sha256').update(data).digest('hex')
+}
 
 const LONE_SURROGATE = /\p{Surrogate}/u
 
@@ -164,13 +168,13 @@ export class Directory {
 
   /** sha256 of the index's `layoutText`, in hex. */
   get layout(): string {
-    this.#layout ??= createHash('sha256').update(layoutText(this.index)).digest('hex')
+    this.#layout ??= sha256(layoutText(this.index))
     return this.#layout
   }
 
   /** sha256 of the directory, in hex. */
   get fingerprint(): string {
-    this.#fingerprint ??= createHash('sha256').update(this.#bytes).digest('hex')
+    this.#fingerprint ??= sha256(this.#bytes)
     return this.#fingerprint
   }
 

@@ -1,4 +1,4 @@
-import { type Dtype, quoteName } from '@onecopy/safetensors'
+import { type Dtype, quoteName } from '@onecopy/safetensors/tensors'
 import { CheckpointError } from './errors.ts'
 import type { ReadonlyTypedArray } from './readonly-typed-array.ts'
 

@@ -1,4 +1,4 @@
-import { nearestNames as nearestBy } from '@onecopy/safetensors'
+import { nearestNames as nearestBy } from '@onecopy/safetensors/tensors'
 import { distance } from 'fastest-levenshtein'
 
 /** The names most like the wanted one by edit distance (Levenshtein 1966), best first; none when nothing is like it. */

@@ -6,7 +6,7 @@ import {
   populate,
   residentBytes,
   unlock,
-} from '@onecopy/sharedarraybuffer-utils'
+} from '@onecopy/sharedarraybuffer-utils/mapped'
 import type { ShardMemory } from './shard-memory.ts'
 
 /** How much of a checkpoint is in RAM, in bytes of tensors. */

@@ -1,12 +1,11 @@
 import {
   addonFailure,
-  adoptFileMapping,
   type ByteRange,
   capabilities,
   copyToHeap,
   type FileMapping,
   type FileMappingShare,
-  HeapCopy,
+  type HeapCopy,
   type HeapCopyShare,
   mapDescriptor,
   sealFile,
@@ -78,11 +77,6 @@ export async function takeMemory(shards: readonly OpenShard[], options: MemoryOp
     for (const shard of memory) shard.close()
     throw error
   }
-}
-
-/** The same memory in another thread of the process. */
-export function adoptMemory(share: ShardMemoryShare): ShardMemory {
-  return share.backing === 'heap' ? new HeapCopy(share.path, share.byteLength, share.parts) : adoptFileMapping(share)
 }
 
 let warned = false

@@ -7,8 +7,8 @@ import {
   type ResolvedSlice,
   resolveSlice,
   type SliceRange,
-} from '@onecopy/safetensors'
-import { CONVERTIBLE_FORMATS, type ConvertibleFormat, convertToFloat32 } from '@onecopy/sharedarraybuffer-utils'
+} from '@onecopy/safetensors/tensors'
+import { CONVERTIBLE_FORMATS, type ConvertibleFormat, convertToFloat32 } from '@onecopy/sharedarraybuffer-utils/mapped'
 import { elementArray, orTooLarge } from './element-arrays.ts'
 import { CheckpointError } from './errors.ts'
 import type { ReadonlyTypedArray } from './readonly-typed-array.ts'

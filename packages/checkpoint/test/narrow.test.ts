@@ -1,11 +1,12 @@
 import type { SelectedTensor } from '@onecopy/safetensors'
 import { FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { expect, onTestFinished, test } from 'vitest'
+import { adoptMemory } from '../src/adopt-memory.ts'
 import { Directory } from '../src/directory.ts'
 import { type Checkpoint, openCheckpoint } from '../src/index.ts'
 import { narrow } from '../src/narrow.ts'
 import { selectParts } from '../src/select-parts.ts'
-import { adoptMemory, type ShardMemory } from '../src/shard-memory.ts'
+import type { ShardMemory } from '../src/shard-memory.ts'
 import { fileOf, refusal, startChild, temporaryFolder, tensor, write, writeSharded } from './support.ts'
 
 const SHARDS = [

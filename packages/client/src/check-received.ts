@@ -1,6 +1,6 @@
 import { fstatSync } from 'node:fs'
 import { CoordinatorError, type Granted } from '@onecopy/protocol'
-import { isSealed } from '@onecopy/sharedarraybuffer-utils'
+import { isSealed } from '@onecopy/sharedarraybuffer-utils/descriptors'
 
 /**
  * Sees to it that what came with a lease is what the coordinator said: regular files or memory of the right size, and

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Checkpoint, type CheckpointOrigin, type Selection } from '@onecopy/checkpoint'
+import { Checkpoint, type CheckpointOrigin, loadSelecting, type Selection } from '@onecopy/checkpoint/adopt'
 import { CoordinatorError, type CoordinatorStatus, type Granted } from '@onecopy/protocol'
-import { adoptFileMapping, closeDescriptors, type FileMapping, mapDescriptor } from '@onecopy/sharedarraybuffer-utils'
+import { closeDescriptors } from '@onecopy/sharedarraybuffer-utils/descriptors'
+import { adoptFileMapping, type FileMapping, mapDescriptor } from '@onecopy/sharedarraybuffer-utils/mapped'
 import { checkReceived } from './check-received.ts'
 import { type Answer, Link, type Request } from './link.ts'
 import { selectionText } from './selection-text.ts'
@@ -65,6 +66,8 @@ export class CoordinatorClient {
     const selection = asked.selection === null ? null : selectionText(asked.selection)
     // What the coordinator reads, whatever becomes of the caller's object.
     const wanted: Wanted = { ...asked, selection: selection === null ? null : JSON.parse(selection) }
+    // Before asking: news that follow the answer must find the holding there.
+    if (selection !== null) await loadSelecting()
     const { link, message, descriptors } = await this.#ask({ type: 'acquire', ...wanted, selection })
     if (message.type !== 'granted') {
       closeDescriptors(descriptors)

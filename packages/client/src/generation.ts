@@ -39,11 +39,12 @@ export class Generation<Task, Result> {
   run(task: Task, options: RunOptions): Promise<Result> {
     const result = this.piscina.run(task, options)
     this.#unfinished++
-    const ended = (): void => {
-      if (--this.#unfinished === 0) this.#onIdle?.()
-    }
-    result.then(ended, ended)
+    result.then(this.#taskEnded, this.#taskEnded)
     return result
+  }
+
+  readonly #taskEnded = (): void => {
+    if (--this.#unfinished === 0) this.#onIdle?.()
   }
 
   /**

@@ -11,7 +11,7 @@ import {
   PROTOCOL,
   type ProtocolError,
 } from '@onecopy/protocol'
-import { closeDescriptors, connectUnix, SharedMemoryError } from '@onecopy/sharedarraybuffer-utils'
+import { closeDescriptors, connectUnix, SharedMemoryError } from '@onecopy/sharedarraybuffer-utils/descriptors'
 
 /** An answer, with the descriptors that came with it, which are the caller's to close. */
 export interface Answer {

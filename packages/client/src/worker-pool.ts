@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { Worker } from 'node:worker_threads'
-import { Checkpoint } from '@onecopy/checkpoint'
+import { Checkpoint } from '@onecopy/checkpoint/adopt'
 import type { Piscina } from 'piscina'
 import { ClientError } from './errors.ts'
 import { Generation } from './generation.ts'
@@ -57,8 +57,11 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
    */
   run(task: Task, options: Omit<PiscinaRunOptions, 'filename'> & { filename?: string | URL } = {}): Promise<Result> {
     if (this.#destroyed) return Promise.reject(poolDestroyed())
-    const { filename = this.#options.filename, name = this.#options.name, ...rest } = options
-    return this.#current.run(task, { ...rest, name: taskName(name, filename) })
+    const { filename, name, ...rest } = options
+    // Most tasks run what the pool was made for, and the pool's own piscina knows its name.
+    if (filename === undefined && name === undefined) return this.#current.run(task, rest)
+    const other = taskName(name ?? this.#options.name, filename ?? this.#options.filename)
+    return this.#current.run(task, { ...rest, name: other })
   }
 
   /**

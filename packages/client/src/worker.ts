@@ -1,5 +1,5 @@
 import { threadId, workerData } from 'node:worker_threads'
-import { Checkpoint } from '@onecopy/checkpoint'
+import { Checkpoint } from '@onecopy/checkpoint/adopt'
 import { ClientError } from './errors.ts'
 import { PLACE_KEY, type PoolWorkerData, SHARE_KEY, type WorkerPlace } from './worker-data.ts'
 

@@ -1,2 +1,2 @@
 export type { AttachOptions } from '@onecopy/client'
-export { attach } from '@onecopy/client'
+export { attach } from '@onecopy/client/attach'

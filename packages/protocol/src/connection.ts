@@ -1,4 +1,4 @@
-import { closeDescriptors, type PeerCredentials, type UnixStream } from '@onecopy/sharedarraybuffer-utils'
+import { closeDescriptors, type PeerCredentials, type UnixStream } from '@onecopy/sharedarraybuffer-utils/descriptors'
 import { decodeBody, encodeBody } from './body.ts'
 import { ProtocolError } from './errors.ts'
 import { encodeFrame, FRAME_LIMITS, FrameReader, HELLO_LIMITS } from './frame.ts'

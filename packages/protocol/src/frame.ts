@@ -1,4 +1,4 @@
-import { closeDescriptors } from '@onecopy/sharedarraybuffer-utils'
+import { closeDescriptors } from '@onecopy/sharedarraybuffer-utils/descriptors'
 import { ProtocolError } from './errors.ts'
 
 /** Bytes before each body: u32 body length, u16 number of descriptors, u16 zero; all little-endian. */

@@ -13,7 +13,7 @@ import { reportLines } from './bench/report-lines.ts'
 import { type BenchResult, GROUPS, type Group } from './bench/result.ts'
 import { measureSharing } from './bench/sharing.ts'
 import { openSubject, type Subject, type SubjectOptions } from './bench/subject.ts'
-import { TemporaryFolder } from './demo/temporary-folder.ts'
+import { TemporaryFolder } from './temporary-folder.ts'
 
 /** The options of `onecopy bench`. */
 export interface BenchOptions extends SubjectOptions {

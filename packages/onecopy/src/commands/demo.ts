@@ -13,7 +13,7 @@ import { reportLines } from './demo/report.ts'
 import { type DemoResult, differingTensors, figuresOf, isRight } from './demo/result.ts'
 import { runProcesses } from './demo/run-processes.ts'
 import { runThreads } from './demo/run-threads.ts'
-import { TemporaryFolder } from './demo/temporary-folder.ts'
+import { TemporaryFolder } from './temporary-folder.ts'
 
 /** The options of `onecopy demo`. */
 export interface DemoOptions extends WeightsOptions {

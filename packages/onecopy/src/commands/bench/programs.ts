@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { CommandError } from '../../errors.ts'
-import type { TemporaryFolder } from '../demo/temporary-folder.ts'
+import type { TemporaryFolder } from '../temporary-folder.ts'
 import type { ProgramMessage } from './program.ts'
 
 /** What came of a program's work: its answer, or the reason that it gave for having none. */

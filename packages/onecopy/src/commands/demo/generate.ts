@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url'
 import { CommandError } from '../../errors.ts'
 import { ProgressBar } from '../../terminal/progress-bar.ts'
 import { formatBytes } from '../../terminal/units.ts'
+import type { TemporaryFolder } from '../temporary-folder.ts'
 import type { GenerateMessage } from './generate-process.ts'
-import type { TemporaryFolder } from './temporary-folder.ts'
 import { plannedBytes } from './transformer-shapes.ts'
 
 /** What is left to others on the disk. */

@@ -2,8 +2,8 @@ import { join } from 'node:path'
 import { type Checkpoint, openCheckpoint } from '@onecopy/checkpoint'
 import { attach } from '@onecopy/client'
 import { startCoordinator } from '@onecopy/coordinator'
+import { TemporaryFolder } from '../temporary-folder.ts'
 import type { AttachPoint } from './run-processes.ts'
-import { TemporaryFolder } from './temporary-folder.ts'
 
 /** What decides how a demo's weights are opened. */
 export interface WeightsOptions {

@@ -1,0 +1,5 @@
+export { readArena } from './arena.ts'
+export { ArenaSet } from './arena-set.ts'
+export { gatherFromMemory } from './gather-parts.ts'
+export { narrow } from './narrow.ts'
+export { selectParts } from './select-parts.ts'
