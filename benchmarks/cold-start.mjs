@@ -45,7 +45,7 @@ const ELEMENT_BYTES = 2
 async function run(options) {
   const { size, scratch, log } = options
   const collector = new Collector()
-  const shape = [bySize(size, { tiny: 2 ** 10, short: 2 ** 14, full: 2 ** 15 }), TENSOR_COLUMNS]
+  const shape = [bySize(size, { tiny: 2 ** 10, short: 2 ** 13, full: 2 ** 15 }), TENSOR_COLUMNS]
   const tensorBytes = shape.reduce((product, length) => product * length, ELEMENT_BYTES)
   const shards = bySize(size, { tiny: 2, short: 4, full: 8 })
   const wantedBytes = bySize(size, { tiny: 8, short: 64, full: 128 }) * tensorBytes
@@ -64,7 +64,7 @@ async function run(options) {
   const pageCache = await PageCache.of(checkpoint.folder)
   try {
     const contenders = await starters(checkpoint.folder, checkpoint.byteLength, options, collector)
-    const trials = bySize(size, { tiny: 1, short: 5, full: 10 })
+    const trials = bySize(size, { tiny: 1, short: 10, full: 10 })
     const measured = new Measurement(collector, checkpoint.byteLength, trials)
     const able = await measured.tryOut(contenders, pageCache)
     log(`warm: ${trials} rounds of ${able.filter(({ warm }) => warm).length}`)

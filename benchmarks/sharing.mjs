@@ -58,11 +58,11 @@ function inPairs(readers) {
 async function run({ size, scratch, log }) {
   const collector = new Collector()
   const tensorMib = bySize(size, { tiny: 4, short: 64, full: 64 })
-  const tensors = bySize(size, { tiny: 4, short: 16, full: 16 })
+  const tensors = bySize(size, { tiny: 4, short: 8, full: 16 })
   const shape = [tensorMib * 512, 1024]
   const checkpoint = await dense(scratch, { name: 'sharing', dtype: 'BF16', shape, tensors, shards: 4 })
   const counts = bySize(size, { tiny: [1, 2], short: [1, 8], full: [1, 2, 4, 8, 16] })
-  const trials = bySize(size, { tiny: 1, short: 3, full: 10 })
+  const trials = bySize(size, { tiny: 1, short: 10, full: 10 })
   const socket = join(scratch.temporary, 'coordinator', 'onecopy.sock')
   const coordinator = await Program.start('coordinator.mjs', { socket }, { nodeOptions: ['--expose-gc'] })
   /** @type {Map<string, import('./harness/result.mjs').Figure>} */

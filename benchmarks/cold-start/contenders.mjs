@@ -34,12 +34,9 @@ const POLICIES = [
 
 /** @type {readonly [id: string, way: string, threads: number, kib: number, label: string][]} */
 const READERS = [
-  ['pread-2x1', 'buffered', 2, 1024, 'pread, 2 threads, blocks of 1 MiB'],
   ['pread-2x4', 'buffered', 2, 4096, 'pread, 2 threads, blocks of 4 MiB'],
   ['pread-4x1', 'buffered', 4, 1024, 'pread, 4 threads, blocks of 1 MiB'],
-  ['pread-4x4', 'buffered', 4, 4096, 'pread, 4 threads, blocks of 4 MiB'],
   ['direct-4x4', 'direct', 4, 4096, 'pread with O_DIRECT, 4 threads, blocks of 4 MiB'],
-  ['direct-8x4', 'direct', 8, 4096, 'pread with O_DIRECT, 8 threads, blocks of 4 MiB'],
   ['populate-1', 'populate', 1, 2 ** 20, 'mmap and MADV_POPULATE_READ, 1 thread, 1 GiB at a time'],
   ['populate-2x32', 'populate', 2, 32 * 1024, 'mmap and MADV_POPULATE_READ, 2 threads, 32 MiB at a time'],
   ['huge-1', 'huge', 1, 2 ** 20, 'mmap, MADV_HUGEPAGE and MADV_POPULATE_READ, 1 thread, 1 GiB at a time'],
