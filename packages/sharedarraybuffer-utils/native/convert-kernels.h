@@ -21,4 +21,7 @@ Kernel PlainKernel(Format format);
 // The kernel for x64 with AVX2 and F16C. Null where this processor lacks them, or where the plain kernel is as fast.
 Kernel Avx2Kernel(Format format);
 
+// The kernel for arm64, where every processor has NEON. Null elsewhere, or where the plain kernel is as fast.
+Kernel NeonKernel(Format format);
+
 }  // namespace onecopy

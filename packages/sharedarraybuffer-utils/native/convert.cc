@@ -80,6 +80,20 @@ void PreferHugePages(uint8_t* target, uint64_t byte_length) {
   madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 }
 
+struct Variant {
+  const char* name;
+  Kernel kernel;
+};
+
+// The first that there is for this format on this processor; the plain one always is.
+Variant ChooseVariant(Format format, bool plain_wanted) {
+  if (!plain_wanted) {
+    if (const Kernel kernel = Avx2Kernel(format)) return {"avx2", kernel};
+    if (const Kernel kernel = NeonKernel(format)) return {"neon", kernel};
+  }
+  return {"plain", PlainKernel(format)};
+}
+
 }  // namespace
 
 Napi::Value ConvertToFloat32(const Napi::CallbackInfo& info) {
@@ -101,11 +115,10 @@ Napi::Value ConvertToFloat32(const Napi::CallbackInfo& info) {
     throw Napi::RangeError::New(env, "The source has only " + std::to_string(source->elements) + " bytes");
   }
   const bool plain_wanted = info[4].IsString() && info[4].As<Napi::String>().Utf8Value() == "plain";
-  const Kernel extended = plain_wanted ? nullptr : Avx2Kernel(format->format);
-  const Kernel kernel = extended == nullptr ? PlainKernel(format->format) : extended;
+  const Variant variant = ChooseVariant(format->format, plain_wanted);
   PreferHugePages(target->data, count * sizeof(float));
-  if (count > 0) kernel(source->data, count, target->data);
-  return Napi::String::New(env, extended == nullptr ? "plain" : "avx2");
+  if (count > 0) variant.kernel(source->data, count, target->data);
+  return Napi::String::New(env, variant.name);
 }
 
 }  // namespace onecopy

@@ -88,8 +88,8 @@ function checkLengths(
 
 /**
  * Converts packed elements to float32 and writes them to the start of `target`; what follows there stays as it is. Runs in
- * the calling thread until it is done. Uses the addon where there is one (AVX2 and F16C on x64 processors that have them),
- * and otherwise plain TypeScript; the results are the same, bit for bit.
+ * the calling thread until it is done. Uses the addon where there is one (AVX2 and F16C on x64 processors that have them,
+ * NEON on arm64), and otherwise plain TypeScript; the results are the same, bit for bit.
  *
  * A number that float32 can represent comes out exact, any other rounded to nearest, ties to even, as a C cast does it.
  * Only integers of 32 and 64 bits and F64 have such numbers; F64 beyond the range becomes an infinity.

@@ -6,7 +6,7 @@ import { canImport, runPython } from './python.ts'
 
 type Convert = (format: ConvertibleFormat, source: Uint8Array, elementCount: number, target: Float32Array) => void
 // The addon says which variant ran, and can be told to leave the processor's extensions out.
-type NativeConvert = (...args: [...Parameters<Convert>, variant?: 'plain']) => 'plain' | 'avx2'
+type NativeConvert = (...args: [...Parameters<Convert>, variant?: 'plain']) => 'plain' | 'avx2' | 'neon'
 
 const native = addon?.convertToFloat32 as NativeConvert | undefined
 const VARIANTS: [name: string, convert: Convert][] = [['typescript', convertWithoutAddon]]
