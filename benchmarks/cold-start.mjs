@@ -48,7 +48,7 @@ async function run(options) {
   const shape = [bySize(size, { tiny: 2 ** 10, short: 2 ** 13, full: 2 ** 15 }), TENSOR_COLUMNS]
   const tensorBytes = shape.reduce((product, length) => product * length, ELEMENT_BYTES)
   const shards = bySize(size, { tiny: 2, short: 4, full: 8 })
-  const wantedBytes = bySize(size, { tiny: 8, short: 64, full: 128 }) * tensorBytes
+  const wantedBytes = bySize(size, { tiny: 8, short: 64, full: 64 }) * tensorBytes
   const { byteLength, reason } = chooseBytes({
     wantedBytes,
     leastBytes: Math.min(wantedBytes, shards * tensorBytes),

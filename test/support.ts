@@ -1,7 +1,6 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
@@ -11,14 +10,8 @@ import {
   shardFileName,
   type TensorSpec,
 } from '@onecopy/safetensors'
-import { onTestFinished } from 'vitest'
 
-/** A folder that is removed when the test ends. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'onecopy-test-'))
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
-  return folder
-}
+export { temporaryFolder } from './temporary-folder.ts'
 
 /** Runs a program of test/programs in a fresh process and waits for its end. */
 export function runProgram(name: string, ...args: string[]): SpawnSyncReturns<string> {

@@ -1,22 +1,18 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { Worker } from 'node:worker_threads'
 import { type Dtype, dtypeBits } from '@onecopy/safetensors'
 import { expect, onTestFinished } from 'vitest'
+import { collectGarbage } from '../../../test/until.ts'
 import type { CheckpointShare } from '../src/index.ts'
 
-/** A folder that is removed when the test ends. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(realpathSync(tmpdir()), 'onecopy-checkpoint-'))
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
-  return folder
-}
+export type { Refusal } from '../../../test/refusal.ts'
+export { refusal } from '../../../test/refusal.ts'
+export { temporaryFolder } from '../../../test/temporary-folder.ts'
+export { collectGarbage } from '../../../test/until.ts'
 
 export interface RawTensor {
   readonly name: string
@@ -110,27 +106,6 @@ export function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex')
 }
 
-/** What all our errors have in common. */
-export interface Refusal {
-  readonly name: string
-  readonly code: string
-  readonly message: string
-  readonly path?: string
-  readonly tensor?: string
-  readonly candidates?: readonly string[]
-  readonly cause?: unknown
-}
-
-/** The error that a call or a promise ends with. */
-export async function refusal(action: Promise<unknown> | (() => unknown)): Promise<Refusal> {
-  try {
-    await (typeof action === 'function' ? action() : action)
-  } catch (error) {
-    return error as Refusal
-  }
-  return expect.fail('nothing was refused')
-}
-
 /** Descriptors of this process that are files below `folder`; an open mapping has one too. */
 export function descriptorsIn(folder: string): string[] {
   return readdirSync('/proc/self/fd').flatMap((descriptor) => {
@@ -153,16 +128,6 @@ export function mappingsIn(folder: string): string[] {
 export function expectNothingOpen(folder: string): void {
   expect(descriptorsIn(folder)).toEqual([])
   expect(mappingsIn(folder)).toEqual([])
-}
-
-let collect: (() => void) | undefined
-
-export function collectGarbage(): void {
-  if (collect === undefined) {
-    setFlagsFromString('--expose-gc')
-    collect = runInNewContext('gc') as () => void
-  }
-  collect()
 }
 
 /** After the collections that buffers over closed mappings wait for. */

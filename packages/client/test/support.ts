@@ -1,12 +1,9 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { type Checkpoint, openCheckpoint, type Selection, saveCheckpoint } from '@onecopy/checkpoint'
 import {
   type ClientMessage,
@@ -16,53 +13,17 @@ import {
   type Granted,
 } from '@onecopy/protocol'
 import { type FileMapping, listenUnix, sealBytes, sealFile, UnixListener } from '@onecopy/sharedarraybuffer-utils'
-import { expect, onTestFinished } from 'vitest'
+import { onTestFinished } from 'vitest'
+import { temporaryFolder } from '../../../test/temporary-folder.ts'
+import { until } from '../../../test/until.ts'
 
-/** A folder that is removed when the test ends. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'onecopy-client-'))
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
-  return folder
-}
+export type { Refusal } from '../../../test/refusal.ts'
+export { refusal } from '../../../test/refusal.ts'
+export { temporaryFolder } from '../../../test/temporary-folder.ts'
+export { collectUntil, until } from '../../../test/until.ts'
 
 export function temporarySocket(): string {
   return join(temporaryFolder(), 's', 'socket')
-}
-
-/** Waits until `condition` holds; the test's own time limit ends it otherwise. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await sleep(5)
-}
-
-let collect: (() => void) | undefined
-
-/** Until the condition holds: buffers hold their memory until they are collected. */
-export async function collectUntil(condition: () => boolean): Promise<void> {
-  if (collect === undefined) {
-    setFlagsFromString('--expose-gc')
-    collect = runInNewContext('gc') as () => void
-  }
-  const collectNow = collect
-  await until(() => {
-    collectNow()
-    return condition()
-  })
-}
-
-/** What our errors have in common. */
-export interface Refusal extends Error {
-  readonly code: string
-  readonly candidates?: readonly string[]
-}
-
-/** The error that a call or a promise ends with. */
-export async function refusal(action: Promise<unknown> | (() => unknown)): Promise<Refusal> {
-  try {
-    await (typeof action === 'function' ? action() : action)
-  } catch (error) {
-    return error as Refusal
-  }
-  return expect.fail('nothing was refused')
 }
 
 /** Saves a checkpoint of two U8 tensors `t0` and `t1` in two shards; each is filled with a byte of its own. */

@@ -152,7 +152,9 @@ void ReadPages(const Mapping& mapping, const Pages& pages, size_t limit) {
   if (begin >= end) return RequestPages(pages);
   void* const window = mmap(nullptr, end - begin, PROT_READ, MAP_SHARED, mapping.descriptor, static_cast<off_t>(begin));
   if (window == MAP_FAILED) return RequestPages(pages);
-  if (madvise(window, end - begin, MADV_RANDOM) == 0 && madvise(window, end - begin, MADV_HUGEPAGE) == 0) {
+  // What is read ahead of this piece is wanted too, but for the last piece.
+  if (last + ahead > limit) madvise(window, end - begin, MADV_RANDOM);
+  if (madvise(window, end - begin, MADV_HUGEPAGE) == 0) {
     madvise(window, end - begin, MADV_POPULATE_READ);
     RequestPages(Pages(mapping, pages.file_offset, begin));
     RequestPages(Pages(mapping, end, last));
