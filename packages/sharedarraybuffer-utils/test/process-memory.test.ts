@@ -74,7 +74,8 @@ describe.skipIf(process.platform !== 'linux')('process memory', () => {
         touch(buffer)
         const other = spawn(process.execPath, ['--input-type=module', '-e', \`${TOUCH}
           const memory = await import(${JSON.stringify(BUILT_LIBRARY)})
-          touch(memory.mapFile(process.argv[1]).buffer(0, size))
+          globalThis.kept = memory.mapFile(process.argv[1]).buffer(0, size) // a collected buffer would be unmapped
+          touch(kept)
           console.log('touched')
           process.stdin.resume()\`, input.path], { stdio: ['pipe', 'pipe', 'inherit'] })
         await once(other.stdout, 'data')
