@@ -37,7 +37,8 @@ describe('capabilities()', () => {
       memory.capabilities()
       const before = counts()
       for (let i = 0; i < 100; i++) memory.capabilities()
-      answer(counts().map((count, index) => count - before[index]))`
+      // A descriptor that loading the addon needs for a moment may have been counted before, never after.
+      answer(counts().map((count, index) => Math.max(0, count - before[index])))`
     expect(ask(script)).toEqual([0, 0])
   })
 })
