@@ -1,4 +1,6 @@
 export { tensorByteLength } from './byte-length.ts'
+export type { Rule } from './check-options.ts'
+export { checkArgument, checkOptions, rules } from './check-options.ts'
 export type { Dtype } from './dtype.ts'
 export { compareDtypes, DTYPE_NAMES, DTYPES, dtypeBits, isDtype } from './dtype.ts'
 export type { SafetensorsErrorCode, SafetensorsErrorFields } from './errors.ts'

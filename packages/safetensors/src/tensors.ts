@@ -1,3 +1,4 @@
+export { checkArgument, checkOptions, rules } from './check-options.ts'
 export type { Dtype } from './dtype.ts'
 export { DTYPE_NAMES, dtypeBits } from './dtype.ts'
 export { quoteName, SafetensorsError } from './errors.ts'
