@@ -140,14 +140,14 @@ describe.skipIf(!HAS_ADDON).each(['file', 'sealed'] as const)('workers of a TP 4
     for (const worker of [...workers, ...replicas]) await worker.ask('close')
     const idle = await statusWhere(socket, 'all leases are given back', (found) => versionOf(found).leases === 0)
     expect([versionOf(idle).arenaBytes, idle.heldBytes]).toEqual([0, shardBytes])
-    await until('nobody has an arena mapped or open', async () => {
+    await until(async () => {
       await Promise.all(programs.map((program) => program.ask('collect')))
       return programs.every(({ pid }) => mappedMemory(pid, ARENA).rssBytes === 0)
-    })
+    }, 'nobody has an arena mapped or open')
     await Promise.all([...workers, ...replicas].map((worker) => worker.kill()))
     await coordinator.ask('close')
     await coordinator.kill()
-    await until('nobody has anything of the checkpoint', () => holdersOf(model).length === 0)
+    await until(() => holdersOf(model).length === 0, 'nobody has anything of the checkpoint')
   })
 })
 

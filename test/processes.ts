@@ -1,7 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { coordinatorStatus } from '@onecopy/client'
 import type { CoordinatorOptions } from '@onecopy/coordinator'
@@ -9,10 +8,9 @@ import type { CheckpointStatus, CoordinatorStatus } from '@onecopy/protocol'
 import { processMemory } from '@onecopy/sharedarraybuffer-utils'
 import { onTestFinished } from 'vitest'
 import { temporaryFolder } from './support.ts'
+import { until } from './until.ts'
 
-/** Tests wait for conditions, never for a time; this is when one is given up, in milliseconds. */
-const PATIENCE_MS = 60_000
-const POLL_MS = 20
+export { until } from './until.ts'
 
 /** How a process ended. */
 export interface Ended {
@@ -128,15 +126,6 @@ export function startReader(options: ReaderOptions): Promise<Program> {
   return Program.start('reader.mjs', JSON.stringify(options))
 }
 
-/** Waits until something holds. */
-export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (let waited = 0; waited < PATIENCE_MS; waited += POLL_MS) {
-    if (await holds()) return
-    await sleep(POLL_MS)
-  }
-  throw new Error(`Gave up waiting until ${what}`)
-}
-
 /** Waits until the coordinator's status is as described, and gives that status. */
 export async function statusWhere(
   socket: string,
@@ -144,11 +133,11 @@ export async function statusWhere(
   holds: (status: CoordinatorStatus) => boolean,
 ): Promise<CoordinatorStatus> {
   let status = await coordinatorStatus({ socket })
-  await until(what, async () => {
+  await until(async () => {
     if (holds(status)) return true
     status = await coordinatorStatus({ socket })
     return false
-  })
+  }, what)
   return status
 }
 

@@ -79,9 +79,9 @@ describe.skipIf(!capabilities().backings.includes('file'))('kill -9 of clients a
     expect(holdersOf(sealed.folder)).toContain(coordinator.pid)
     for (const program of [...survivors, victim, coordinator]) await program.kill()
     for (const { folder } of [sealed, file]) expect(holdersOf(folder)).toEqual([])
-    await until('the shared memory of the machine is what it was', () => {
+    await until(() => {
       return machineSharedMemory() < sharedAtFirst + sealed.byteLength / 2
-    })
+    }, 'the shared memory of the machine is what it was')
   })
 
   it.each(['file', 'sealed'] as const)(
@@ -100,7 +100,7 @@ describe.skipIf(!capabilities().backings.includes('file'))('kill -9 of clients a
       // Its versions are counted from 1 again, so that a number alone does not say what is new.
       const second = await startCoordinatorProcess(socket, { handBackMs: 200 })
       await second.ask('publish', { name: 'weights', source: next.folder, backing })
-      await until('the reader has heard of it', async () => (await reader.ask<number[]>('announced')).length > 0)
+      await until(async () => (await reader.ask<number[]>('announced')).length > 0, 'the reader has heard of it')
       expect(await reader.ask('latestChecksums')).toEqual(next.checksums)
       expect(await reader.ask('checksums')).toEqual(old.checksums)
     },
@@ -139,11 +139,11 @@ async function leasesAre(socket: string, readers: readonly Program[]): Promise<v
 /** Waits until a reader has read more than one further tensor; none of its reads may have been wrong or have failed. */
 async function readsOn(reader: Program): Promise<void> {
   const first = await reader.ask<Watched>('watched')
-  await until(`reader ${reader.pid} has read on`, async () => {
+  await until(async () => {
     const { reads, failure } = await reader.ask<Watched>('watched')
     expect(failure).toBeNull()
     return reads > first.reads + 1
-  })
+  }, `reader ${reader.pid} has read on`)
 }
 
 interface Watched {

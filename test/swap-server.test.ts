@@ -55,9 +55,9 @@ it('examples/swap-server fails no request and mixes no versions while 50 version
     for (let value = 2; value <= SWAPS + 1; value++) {
       await publish(value)
       const before = requests
-      if (value % HURRY_EVERY !== 0) await until('everybody has an answer', () => requests >= before + REQUESTERS)
+      if (value % HURRY_EVERY !== 0) await until(() => requests >= before + REQUESTERS, 'everybody has an answer')
     }
-    await until('answers come from the last version', () => versionsSeen.has(SWAPS + 1))
+    await until(() => versionsSeen.has(SWAPS + 1), 'answers come from the last version')
   }
   try {
     await Promise.race([load, work()])
@@ -72,11 +72,11 @@ it('examples/swap-server fails no request and mixes no versions while 50 version
     return weights?.versions.length === 1
   })
   expect(checkpoints[0]?.versions).toMatchObject([{ version: SWAPS + 1, state: 'ready', leases: 1 }])
-  await until('the service has nothing mapped but the newest version', () => {
+  await until(() => {
     service.process.kill('SIGUSR2')
     const paths = mappedPaths(service.process.pid!, root)
     return paths.length === 3 && paths.every((path) => path.includes(`${root}/v${SWAPS + 1}/`))
-  })
+  }, 'the service has nothing mapped but the newest version')
   expect(await request(`${service.url}/health`, agent)).toEqual({ status: 'ok', version: SWAPS + 1, tensors: 4 })
 
   service.process.kill('SIGTERM')

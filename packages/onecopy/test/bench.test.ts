@@ -11,9 +11,9 @@ import {
 } from 'node:fs'
 import { totalmem } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { openCheckpoint, saveCheckpoint } from '@onecopy/checkpoint'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { until } from '../../../test/until.ts'
 import { assertWellFormed } from './html.ts'
 import { onecopy, startOnecopy, temporaryFolder } from './run-onecopy.ts'
 import { writeNames } from './small-checkpoints.ts'
@@ -337,8 +337,4 @@ function commandLine(pid: number): string {
   } catch {
     return ''
   }
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await setTimeout(2)
 }

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
+import { until } from '../../../test/until.ts'
 import { onecopy, startOnecopy, temporaryFolder } from './run-onecopy.ts'
 import { saveTwoShards, writeNames } from './small-checkpoints.ts'
 
@@ -226,10 +226,6 @@ function commandLine(pid: number): string {
   } catch {
     return ''
   }
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await setTimeout(5)
 }
 
 function mapsWeights(pid: number): boolean {

@@ -4,9 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connectUnix, listenUnix, UnixListener, type UnixStream } from '@onecopy/sharedarraybuffer-utils'
 import { afterEach } from 'vitest'
+import { until } from '../../../test/until.ts'
 import { encodeBody } from '../src/body.ts'
 import { encodeFrame } from '../src/frame.ts'
 import type { ClientMessage, CoordinatorMessage, CoordinatorStatus } from '../src/index.ts'
+
+export { until } from '../../../test/until.ts'
 
 /** Descriptors that this process has open. */
 export function openDescriptorCount(): number {
@@ -23,11 +26,6 @@ export function closeAll(descriptors: readonly number[]): void {
 
 export function frameOf(message: unknown, descriptorCount = 0): Buffer {
   return encodeFrame(encodeBody(message), descriptorCount)
-}
-
-/** Waits until `condition` holds; the test's own time limit ends it otherwise. */
-export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2))
 }
 
 const cleanups: (() => unknown)[] = []

@@ -17,6 +17,8 @@ import { mappingMemory } from '../src/process-memory.ts'
 import { evict, lock, populate, prefetch, residentBytes, splitIntoJobs, unlock } from '../src/residency.ts'
 import {
   ask,
+  BECOME_NOBODY,
+  CAN_BECOME_NOBODY,
   describeWithAddon,
   descriptorsOf,
   failure,
@@ -361,13 +363,10 @@ describeWithAddon('residency', () => {
     },
   )
 
-  const AS_NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--bounding-set=-all']
-  const nobodyRuns =
-    process.geteuid?.() === 0 && hasCommand(AS_NOBODY[0]!, ...AS_NOBODY.slice(1), process.execPath, '--version')
-
-  test.skipIf(!nobodyRuns)('residentBytes() is null for users to whom the kernel does not tell', () => {
+  test.skipIf(!CAN_BECOME_NOBODY)('residentBytes() is null for users to whom the kernel does not tell', () => {
     const [readable, writable] = [writePattern(folder, 'readable', PAGE), writePattern(folder, 'writable', PAGE)]
     const script = `
+      ${BECOME_NOBODY}
       answer(input.map((path) => {
         const mapping = memory.mapFile(path)
         new Uint8Array(mapping.buffer(0, 1))[0]
@@ -376,7 +375,7 @@ describeWithAddon('residency', () => {
     chmodSync(folder, 0o755)
     chmodSync(readable, 0o644)
     chmodSync(writable, 0o666)
-    expect(ask(script, { input: [readable, writable], wrap: AS_NOBODY })).toEqual([
+    expect(ask(script, { input: [readable, writable] })).toEqual([
       [false, null],
       [true, PAGE],
     ])

@@ -1,17 +1,11 @@
 import { spawn } from 'node:child_process'
 import { chmodSync, closeSync, openSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { connectUnix, listenUnix, lockFile, sendDatagram, UnixListener, UnixStream } from '../src/unix-socket.ts'
 import { canImport } from './python.ts'
 import { descriptorCount, isCloseOnExec, listenAt, socketPath, startBeside, testFolder, until } from './sockets.ts'
-import { ask, BUILT_LIBRARY, describeWithAddon, failure, hasCommand, writePattern } from './support.ts'
-
-const IS_ROOT = process.geteuid?.() === 0
-const AS_NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--groups=4,24', '--']
-const [setpriv, ...toNobody] = AS_NOBODY
-const canBeNobody = IS_ROOT && hasCommand(setpriv!, ...toNobody, process.execPath, fileURLToPath(BUILT_LIBRARY))
+import { ask, BECOME_NOBODY, CAN_BECOME_NOBODY, describeWithAddon, failure, writePattern } from './support.ts'
 
 describeWithAddon('listenUnix() and connectUnix()', () => {
   test('give the file of the socket its mode in bind itself', () => {
@@ -65,12 +59,12 @@ describeWithAddon('listenUnix() and connectUnix()', () => {
     await until(() => descriptorCount() <= before)
   })
 
-  test.skipIf(!canBeNobody)('connectUnix() names EACCES to users whom the mode leaves out', async () => {
+  test.skipIf(!CAN_BECOME_NOBODY)('connectUnix() names EACCES to users whom the mode leaves out', async () => {
     const path = socketPath()
     listenAt(path)
     chmodSync(join(path, '..'), 0o711)
-    const script = `try { memory.connectUnix(input) } catch ({ code, errnoName }) { answer([code, errnoName]) }`
-    expect(ask(script, { input: path, wrap: AS_NOBODY })).toEqual(['SOCKET_FAILED', 'EACCES'])
+    const script = `${BECOME_NOBODY} try { memory.connectUnix(input) } catch ({ code, errnoName }) { answer([code, errnoName]) }`
+    expect(ask(script, { input: path })).toEqual(['SOCKET_FAILED', 'EACCES'])
   })
 
   test('a descriptor that cannot be watched is a failure with its reason, and is closed', async () => {

@@ -2,11 +2,13 @@ import { spawn } from 'node:child_process'
 import { fstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { onTestFinished } from 'vitest'
+import { until } from '../../../test/until.ts'
 import type { SharedMemoryError } from '../src/errors.ts'
 import { closeDescriptors, connectUnix, listenUnix, UnixListener, type UnixStream } from '../src/unix-socket.ts'
 import { BUILT_LIBRARY } from './support.ts'
+
+export { until } from '../../../test/until.ts'
 
 /** A folder that goes when the test ends. */
 export function testFolder(): string {
@@ -17,11 +19,6 @@ export function testFolder(): string {
 
 export function socketPath(): string {
   return join(testFolder(), 'socket')
-}
-
-/** Waits until `condition` holds; the test's own time limit ends it otherwise. */
-export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(2)
 }
 
 /** What a stream was told so far. */

@@ -82,6 +82,15 @@ export interface ScriptResult {
   readonly stderr: string
 }
 
+/** Whether this process may become another user. */
+export const CAN_BECOME_NOBODY: boolean = process.geteuid?.() === 0
+
+/**
+ * Code that makes the process another user's from there on. Such a user may be unable to load the library, where a folder above
+ * it is closed to others; so it is loaded by then, and no test needs more than its files.
+ */
+export const BECOME_NOBODY = `process.setgroups([4, 24]); process.setgid(65534); process.setuid(65534);`
+
 const PREAMBLE = `
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'

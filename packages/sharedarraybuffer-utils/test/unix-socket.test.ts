@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process'
 import { chmodSync, closeSync, openSync, stat, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { closeDescriptors, connectUnix } from '../src/unix-socket.ts'
 import { canImport } from './python.ts'
@@ -19,7 +18,8 @@ import {
 } from './sockets.ts'
 import {
   ask,
-  BUILT_LIBRARY,
+  BECOME_NOBODY,
+  CAN_BECOME_NOBODY,
   describeWithAddon,
   failure,
   hasCommand,
@@ -29,10 +29,6 @@ import {
   writePattern,
 } from './support.ts'
 
-const IS_ROOT = process.geteuid?.() === 0
-const AS_NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--groups=4,24', '--']
-const [setpriv, ...toNobody] = AS_NOBODY
-const canBeNobody = IS_ROOT && hasCommand(setpriv!, ...toNobody, process.execPath, fileURLToPath(BUILT_LIBRARY))
 const hasPrlimit = hasCommand('prlimit', '--version')
 
 describeWithAddon('UnixStream', () => {
@@ -119,12 +115,12 @@ describeWithAddon('UnixStream', () => {
     closeDescriptors(descriptors)
   })
 
-  test.skipIf(!canBeNobody)('names user, group and supplementary groups of a peer of another user', async () => {
+  test.skipIf(!CAN_BECOME_NOBODY)('names user, group and supplementary groups of a peer of another user', async () => {
     const path = socketPath()
     const { accepted } = listenAt(path)
     chmodSync(join(path, '..'), 0o711)
     chmodSync(path, 0o666)
-    const child = startBeside(`memory.connectUnix(input).start({ onData() {}, onEnd() {} })`, path, AS_NOBODY)
+    const child = startBeside(`${BECOME_NOBODY} memory.connectUnix(input).start({ onData() {}, onEnd() {} })`, path)
     await until(() => accepted.length === 1)
     const { groups, ...peer } = accepted[0]!.peer
     expect(peer).toEqual({ pid: child.pid, uid: 65534, gid: 65534 })
@@ -345,13 +341,14 @@ print(len(s.recv(10)))`
     expect(answer).toEqual(['SOCKET_FAILED', 'EMFILE', -1])
   })
 
-  test.skipIf(!hasPrlimit || !canBeNobody)(
+  test.skipIf(!hasPrlimit || !CAN_BECOME_NOBODY)(
     'goes on once there is room again, when too many descriptors of a user are under way',
     () => {
       const folder = testFolder()
       chmodSync(folder, 0o777)
       const script = `
         import { openSync } from 'node:fs'
+        ${BECOME_NOBODY}
         const path = input + '/s'
         const file = openSync('/dev/null', 'r')
         let received = 0
@@ -366,7 +363,7 @@ print(len(s.recv(10)))`
         new memory.UnixListener(memory.listenUnix(path), (far) => setTimeout(listen, 150, far), () => {})
         const stream = memory.connectUnix(path)
         for (let i = 0; i < 20; i++) stream.write(Buffer.from('x'), Array(20).fill(file))`
-      const result = runScript(script, { input: folder, wrap: [...AS_NOBODY, 'prlimit', '--nofile=64'] })
+      const result = runScript(script, { input: folder, wrap: ['prlimit', '--nofile=64'] })
       expect(result).toMatchObject({ status: 0, stdout: '400\n' })
     },
   )
