@@ -34,7 +34,7 @@ Examples:
 export function buildProgram(): Command {
   const program = createCommand('onecopy')
     .description('One copy of the weights, every worker: shared safetensors checkpoints.')
-    .version(packageVersion(), '-V, --version', 'show the version')
+    .version(packageVersion(), '-v, --version', 'show the version')
     .helpOption('-h, --help', 'show help')
     .helpCommand(false)
     .configureOutput({ outputError: (text, write) => write(printableLines(text.replace(/^error: /, 'onecopy: '))) })
@@ -49,6 +49,9 @@ export function buildProgram(): Command {
   addRun(program)
   addDemo(program)
   addBench(program)
+  addHelp(program)
+  // What commander itself calls it.
+  program.version(packageVersion(), '-V').options.at(-1)?.hideHelp()
   return program
 }
 
@@ -231,6 +234,19 @@ function addBench(program: Command): void {
     .action(async (checkpoint, options) => {
       const { bench } = await import('./commands/bench.ts')
       await bench(checkpoint, options)
+    })
+}
+
+/** One of our own: commander's says nothing of a command that there is none of. */
+function addHelp(program: Command): void {
+  program
+    .command('help')
+    .description('show help for a command')
+    .argument('[command]', 'which')
+    .action((name: string | undefined) => {
+      const command = name === undefined ? program : program.commands.find((each) => each.name() === name)
+      if (command === undefined) program.error(`error: unknown command '${name}'`)
+      else command.help()
     })
 }
 

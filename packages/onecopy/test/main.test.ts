@@ -8,7 +8,9 @@ const COMMANDS = ['inspect', 'verify', 'serve', 'status', 'publish', 'retire', '
 describe('onecopy', () => {
   test('--version prints the version of package.json', async () => {
     const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-    expect(await onecopy('--version')).toMatchObject({ code: 0, stdout: `${version}\n`, stderr: '' })
+    for (const flag of ['--version', '-v', '-V']) {
+      expect(await onecopy(flag)).toEqual({ code: 0, signal: null, stdout: `${version}\n`, stderr: '' })
+    }
   })
 
   test('--help lists the commands', async () => {
@@ -24,6 +26,12 @@ describe('onecopy', () => {
     expect(stdout).toMatch(/^ +--(?:json|socket) /m)
   })
 
+  test('help shows what --help does, of everything and of one command', async () => {
+    for (const command of [[], ['serve']]) {
+      expect(await onecopy('help', ...command)).toEqual(await onecopy(...command, '--help'))
+    }
+  })
+
   test('without a command it prints help and exits with 2', async () => {
     const { code, stderr } = await onecopy()
     expect(code).toBe(2)
@@ -33,6 +41,7 @@ describe('onecopy', () => {
   test.each([
     [['inspect', '--nonsense', 'x'], "unknown option '--nonsense'"],
     [['unspect', 'x'], "unknown command 'unspect'"],
+    [['help', 'unspect'], "unknown command 'unspect'"],
     [['inspect'], "missing required argument 'checkpoint'"],
     [['inspect', 'x', 'y'], 'too many arguments'],
     [['inspect', 'x', '--sort', 'colour'], 'Allowed choices are name, size, file'],

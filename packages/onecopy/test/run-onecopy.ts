@@ -6,7 +6,7 @@ import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 
-const MAIN = fileURLToPath(new URL('../dist/main.js', import.meta.url))
+export const MAIN: string = fileURLToPath(new URL('../dist/main.js', import.meta.url))
 
 export interface Outcome {
   readonly code: number | null
@@ -23,6 +23,9 @@ export interface Running {
   /** The same for stderr. */
   readonly logs: (pattern: RegExp) => Promise<RegExpExecArray>
 }
+
+/** Waiting for what a process says is given up after this long, in milliseconds. */
+const PATIENCE_MS = 60_000
 
 /** Starts the built command as a shell would: no terminal, no colours. It is killed when the test ends. */
 export function startOnecopy(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
@@ -41,12 +44,16 @@ export function startOnecopy(args: readonly string[], env: NodeJS.ProcessEnv = {
     child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
   })
   const matching = async (text: () => string, pattern: RegExp): Promise<RegExpExecArray> => {
-    for (;;) {
+    for (const begin = performance.now(); ; ) {
       const ended = child.exitCode !== null || child.signalCode !== null
       if (ended) await outcome
       const match = pattern.exec(text())
       if (match !== null) return match
-      if (ended) throw new TypeError(`It ended without ${pattern}; stdout: ${stdout}; stderr: ${stderr}`)
+      const waited = performance.now() - begin
+      if (ended || waited > PATIENCE_MS) {
+        const why = ended ? 'It ended' : `It went on for ${PATIENCE_MS} ms`
+        throw new TypeError(`${why} without ${pattern}; stdout: ${stdout}; stderr: ${stderr}`)
+      }
       await setTimeout(10)
     }
   }

@@ -1,10 +1,14 @@
+import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
-import { onecopy, startOnecopy, startServe, temporaryFolder } from './run-onecopy.ts'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { until } from '../../../test/until.ts'
+import { shellWord } from '../src/terminal/shell-word.ts'
+import { MAIN, onecopy, startOnecopy, startServe, temporaryFolder } from './run-onecopy.ts'
 import { saveTwoShards, writeNames } from './small-checkpoints.ts'
 
 const onLinux = process.platform === 'linux'
+const hasPseudoTerminals = spawnSync('script', ['--version']).status === 0
 
 /** A folder with a checkpoint `model`, another one `other`, and room for a socket. */
 async function prepare() {
@@ -15,6 +19,14 @@ async function prepare() {
   mkdirSync(other)
   writeNames(other, ['a', 'b'])
   return { folder, model, other, socket: join(folder, 'socket', 'onecopy.sock') }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
 }
 
 async function statusOf(socket: string) {
@@ -153,6 +165,25 @@ describe.runIf(onLinux)('serve', () => {
     expect(first).toMatchObject({ name: 'model', versions: [{ version: 1, changed: false }] })
     expect(second).toMatchObject({ name: 'other', versions: [{ version: 2, changed: true }] })
     expect((await onecopy('status', '--socket', socket)).stdout).toMatch(/^other +2 .* ready files changed /m)
+  })
+
+  test.skipIf(!hasPseudoTerminals)('ends with the terminal that it was started in', async () => {
+    const { model, socket } = await prepare()
+    // Its own process is the terminal: killed, it closes what the command was started in.
+    const command = [process.execPath, MAIN, 'serve', model, '--socket', socket].map(shellWord).join(' ')
+    const env = { ...process.env, NO_COLOR: '1' }
+    const terminal = spawn('script', ['--quiet', '--command', `exec ${command}`, '/dev/null'], { env, stdio: 'pipe' })
+    onTestFinished(() => void terminal.kill('SIGKILL'))
+    let said = ''
+    terminal.stdout.setEncoding('utf8').on('data', (text) => {
+      said += text
+    })
+    await until(() => /^listening /m.test(said), 'it listens')
+    const { pid } = await statusOf(socket)
+    process.kill(pid, 'SIGHUP')
+    await until(() => said.includes('SIGHUP: nothing new'), 'it looks at its files while the terminal is there')
+    terminal.kill('SIGKILL')
+    await until(() => !existsSync(socket) && !isAlive(pid), 'it has ended and taken its socket along')
   })
 
   test('goes on when nobody reads its output any more', async () => {

@@ -4,6 +4,7 @@ import { styleOf } from '../terminal/style.ts'
 import { displayName, displayWidth } from '../terminal/text.ts'
 import { errorText, eventText } from './serve/event-text.ts'
 import { publishedLine, whereLines } from './serve/greeting.ts'
+import { HangUps } from './serve/hang-ups.ts'
 import { publishChanged } from './serve/publish-changed.ts'
 import type { ServedCheckpoint } from './serve/served-checkpoint.ts'
 
@@ -22,7 +23,10 @@ export interface ServeOptions {
 
 type Log = (text: string) => void
 
-/** Serves checkpoints until a signal ends it: SIGTERM or SIGINT gracefully, a second one at once. */
+/**
+ * Serves checkpoints until a signal ends it: SIGTERM, SIGINT, or the end of the terminal that it was started in, gracefully; a
+ * second one at once.
+ */
 export async function serve(served: readonly ServedCheckpoint[], options: ServeOptions): Promise<void> {
   outliveReaders()
   const log: Log = options.quiet ? () => {} : logLine
@@ -31,10 +35,11 @@ export async function serve(served: readonly ServedCheckpoint[], options: ServeO
     const text = eventText(event)
     if (text !== null) log(text)
   })
-  const stopped = firstSignal()
+  const hangUps = new HangUps()
+  const stopped = Promise.race([firstSignal(), hangUps.terminalGone])
   try {
     const published = publishAll(coordinator, served, options, log)
-    publishAgainOnHangUp(coordinator, published, log)
+    publishAgainOnHangUp(coordinator, published, hangUps, log)
     const signal = await Promise.race([stopped, published.then(() => stopped)])
     log(`${signal}: stopping`)
   } catch (error) {
@@ -78,15 +83,15 @@ async function publishAll(
 }
 
 /** SIGHUP looks at the files again, one time after the other. */
-function publishAgainOnHangUp(coordinator: Coordinator, published: Promise<void>, log: Log): void {
+function publishAgainOnHangUp(coordinator: Coordinator, published: Promise<void>, hangUps: HangUps, log: Log): void {
   let last: Promise<void> = published
   const publishAgain = async (): Promise<void> => {
     const again = await publishChanged(coordinator, (error) => logLine(`not published again: ${errorText(error)}`))
     log(again.length === 0 ? 'SIGHUP: nothing new' : `SIGHUP: published ${again.map(displayName).join(', ')}`)
   }
-  process.on('SIGHUP', () => {
+  hangUps.onAsked = () => {
     last = last.then(publishAgain).catch((error) => logLine(`SIGHUP: ${errorText(error)}`))
-  })
+  }
 }
 
 /** Resolves with the first signal that asks to stop; a second one ends the process as if nobody listened. */
