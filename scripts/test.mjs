@@ -22,6 +22,11 @@ function report(name, ok, seconds) {
   console.log(`${name}: ${ok ? 'ok' : 'failed'} (${seconds.toFixed(1)} s)`)
 }
 
+// Tests that try many inputs or many rounds try many more of them: minutes become an hour.
+const LONG = '--long'
+const args = process.argv.slice(2).filter((word) => word !== LONG)
+const env = process.argv.includes(LONG) ? { ...process.env, ONECOPY_TEST_LONG: '1' } : process.env
+
 const counts = { passed: 0, failed: 0, skipped: 0 }
 
 if (await setUpOrExplain()) {
@@ -35,7 +40,7 @@ if (await setUpOrExplain()) {
     }
     report(name, code === 0, seconds)
   }
-  const tests = await runVitest(process.argv.slice(2), { output: 'inherit' })
+  const tests = await runVitest(args, { env, output: 'inherit' })
   counts.passed += tests.passed
   counts.failed += tests.failed
   counts.skipped += tests.skipped
