@@ -1,4 +1,5 @@
 export type { SelectedTensor, Selection } from '@onecopy/safetensors'
+export { checkArgument, checkOptions, quoteName, rules } from '@onecopy/safetensors/tensors'
 export type { CheckpointOrigin, CheckpointShare } from './checkpoint.ts'
 export { Checkpoint } from './checkpoint.ts'
 export { loadSelecting } from './selecting.ts'
