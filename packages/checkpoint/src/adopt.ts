@@ -1,5 +1,4 @@
 export type { SelectedTensor, Selection } from '@onecopy/safetensors'
-export { checkArgument, checkOptions, quoteName, rules } from '@onecopy/safetensors/tensors'
 export type { CheckpointOrigin, CheckpointShare } from './checkpoint.ts'
 export { Checkpoint } from './checkpoint.ts'
 export { loadSelecting } from './selecting.ts'
