@@ -61,7 +61,7 @@ function addFileCommands(program: Command): void {
     .description('show what a checkpoint holds, from its headers alone')
     .argument('<checkpoint>', CHECKPOINT)
     .option('--json', 'everything, with exact numbers, as one JSON object')
-    .option('--tensors <glob>', 'list only tensors whose whole name matches: * ? [abc] {a,b}')
+    .option('--tensors <glob>', 'list only tensors whose whole name matches: * (no dots) ** ? {a,b}')
     .addOption(new Option('--sort <order>', 'order of the tensors').choices(['name', 'size', 'file']).default('file'))
     .addOption(variantOption())
     .addOption(preferOption())

@@ -11,6 +11,7 @@ export type CommandErrorCode =
   | 'DEMO_THREADS_MISSING'
   | 'FILE_ENDED_EARLY'
   | 'FILE_INVALID'
+  | 'GLOB_INVALID'
   | 'POLICY_MISSING'
   | 'PROGRAM_NOT_STARTED'
 

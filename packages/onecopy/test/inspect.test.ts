@@ -80,9 +80,19 @@ describe('inspect', () => {
   test('--tensors lists only those that match and says how many', async () => {
     const folder = temporaryFolder()
     await saveTwoShards(folder)
-    const { stdout } = await onecopy('inspect', folder, '--tensors', '*.{weight,scale}')
-    expect(stdout).toContain('1 of 2 tensors match "*.{weight,scale}": 64 B')
+    const { stdout } = await onecopy('inspect', folder, '--tensors', '**.{weight,scale}')
+    expect(stdout).toContain('1 of 2 tensors match "**.{weight,scale}": 64 B')
     expect(stdout).not.toContain('layers.2.bias')
+  })
+
+  test('--tensors speaks the language of policies, and says what matches nothing or is no glob', async () => {
+    const folder = temporaryFolder()
+    await saveTwoShards(folder)
+    const none = await onecopy('inspect', folder, '--tensors', '*.weight')
+    expect(none.stdout).toContain('0 of 2 tensors match "*.weight": a * stops at dots, and ** does not')
+    const broken = await onecopy('inspect', folder, '--tensors', '{a')
+    expect(broken.code).toBe(2)
+    expect(broken.stderr).toContain('The glob "{a" has an opening brace without a closing one (GLOB_INVALID)')
   })
 
   test('hostile names and metadata do not reach the terminal raw, in text or JSON', async () => {

@@ -140,10 +140,12 @@ describe('plan', () => {
     const plan = await expected(PRESETS.llama({ tp: 2 }), oneHost(2))
     expect(why.stdout.endsWith(plan.explain())).toBe(true)
     expect(why.stdout).not.toContain('model.layers.0.mlp.down_proj')
-    const where = await onecopy('plan', model, '--tp', '2', '--explain', '*.layers.[01].*.down_*')
+    const where = await onecopy('plan', model, '--tp', '2', '--explain', '**.layers.{0,1}.**.down_*.*')
     const listed = [...where.stdout.matchAll(/^"([^"]+)" BF16/gm)].map(([, name]) => name)
     expect(listed).toEqual([0, 1].map((layer) => `model.layers.${layer}.mlp.down_proj.weight`))
     expect(where.stdout).toContain('\n  [:, 16:32] 512 B arena: "w1"\n')
+    const none = await onecopy('plan', model, '--tp', '2', '--explain', '*.mlp.*')
+    expect(none.stdout).toContain('No tensor matches "*.mlp.*": a * stops at dots, and ** does not')
   })
 
   test('--diff says what has to move; from a plan to itself, nothing', async () => {
@@ -184,7 +186,7 @@ describe('plan', () => {
     const { stdout: json } = await onecopy('plan', ...args, '--json')
     const old = write('old.json', json)
     const elsewhere = [...args.slice(0, 3), '--hosts', hosts('other\u202e'), '--diff', old]
-    for (const more of [args, [...args, '--explain', '*'], elsewhere, [...elsewhere, '--json'], [...args, '--json']]) {
+    for (const more of [args, [...args, '--explain', '**'], elsewhere, [...elsewhere, '--json'], [...args, '--json']]) {
       const { code, stdout, stderr } = await onecopy('plan', ...more)
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
       // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
@@ -237,7 +239,7 @@ describe('plan with bad input', () => {
   test('a missing checkpoint and a broken description say so', async () => {
     expect(await refused(join(folder, 'none'))).toMatch(/\(SOURCE_NOT_FOUND\)$/)
     expect(await refused(join(folder, 'none.json'))).toMatch(/\(SOURCE_NOT_FOUND\)$/)
-    const { stdout } = await onecopy('inspect', model, '--json', '--tensors', '*.layers.0.*')
+    const { stdout } = await onecopy('inspect', model, '--json', '--tensors', '**.layers.0.**')
     expect(await refused(write('part.json', stdout))).toMatch(
       /^"[^"]+part\.json" is not what onecopy inspect --json prints: it lists 9 of 39 tensors; .*\(DESCRIPTION_INVALID\)$/,
     )

@@ -1,7 +1,6 @@
-import { quoteName } from '@onecopy/safetensors'
+import { moduleGlob, quoteName } from '@onecopy/safetensors'
 import { parseByteSize } from './byte-size.ts'
 import { PlacementError } from './errors.ts'
-import { moduleGlob } from './glob.ts'
 import type { MeshShape, Pattern, Policy, Rule } from './policy.ts'
 import type { Topology } from './topology.ts'
 

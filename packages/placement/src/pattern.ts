@@ -1,7 +1,5 @@
-import { quoteName } from '@onecopy/safetensors'
+import { GlobError, globMatcher, MAX_NUMBER_DIGITS, parseGlob, quoteName } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
-import { GlobError, parseGlob } from './glob.ts'
-import { globMatcher, MAX_NUMBER_DIGITS } from './glob-matcher.ts'
 import type { Pattern } from './policy.ts'
 
 /** What a pattern remembers of a name. */
@@ -62,7 +60,7 @@ function compileGlob(glob: string, field: string): CompiledPattern {
       },
     }
   } catch (error) {
-    if (error instanceof GlobError) throw invalid(field, `${text} ${error.message}`, error.candidates, error)
+    if (error instanceof GlobError) throw invalid(field, `${text} ${error.message}`, error)
     throw error
   }
 }
@@ -74,7 +72,7 @@ function compileRegex(source: string, field: string): CompiledPattern {
     new RegExp(source, 'u') // by itself first, so that no stray bracket gets by with the help of those around it
     regex = new RegExp(`^(?:${source})$`, 'du')
   } catch (cause) {
-    throw invalid(field, `${text} is no regular expression: ${(cause as Error).message}`, [], cause)
+    throw invalid(field, `${text} is no regular expression: ${(cause as Error).message}`, cause)
   }
   // An empty choice always matches, and then all groups are there, if only by name.
   const groups = Object.keys(new RegExp(`${source}|`, 'u').exec('')?.groups ?? {})
@@ -105,10 +103,6 @@ function numberAt(name: string, at: number): number | null {
   return at === -1 ? null : Number.parseInt(name.slice(at, at + MAX_NUMBER_DIGITS), 10)
 }
 
-function invalid(field: string, what: string, candidates: readonly string[] = [], cause?: unknown): PlacementError {
-  return new PlacementError('POLICY_INVALID', `The pattern ${field} ${what}`, {
-    field,
-    ...(candidates.length > 0 && { candidates }),
-    ...(cause !== undefined && { cause }),
-  })
+function invalid(field: string, what: string, cause?: unknown): PlacementError {
+  return new PlacementError('POLICY_INVALID', `The pattern ${field} ${what}`, { field, cause })
 }

@@ -1,5 +1,5 @@
+import { escapeGlob, moduleGlob } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
-import { escapeGlob, moduleGlob } from './glob.ts'
 import type { Rule, StageChoice } from './policy.ts'
 
 /** Where the modules around the layers go. */

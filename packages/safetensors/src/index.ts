@@ -6,6 +6,8 @@ export { compareDtypes, DTYPE_NAMES, DTYPES, dtypeBits, isDtype } from './dtype.
 export type { SafetensorsErrorCode, SafetensorsErrorFields } from './errors.ts'
 export { quoteName, SafetensorsError, withPath } from './errors.ts'
 export { forEachRun, gather } from './gather.ts'
+export { escapeGlob, GlobError, moduleGlob, parseGlob } from './glob.ts'
+export { globMatcher, MAX_NUMBER_DIGITS } from './glob-matcher.ts'
 export type { Header, TensorInfo } from './header.ts'
 export { HEADER_PREFIX_BYTES, MAX_HEADER_BYTES, parseHeader, parseSafetensors, readHeaderLength } from './header.ts'
 export { nearestNames } from './nearest-names.ts'

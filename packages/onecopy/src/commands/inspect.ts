@@ -6,7 +6,7 @@ import { factLines, tableLines } from '../terminal/table.ts'
 import { displayName, printableJson } from '../terminal/text.ts'
 import { formatBytes, formatBytesExactly, formatCount, formatInteger, formatParameters } from '../terminal/units.ts'
 import { type CheckpointSummary, readIndexOf, summarize, type TensorRow } from './checkpoint-summary.ts'
-import { globMatcher } from './glob.ts'
+import { GLOB_HINT, nameFilter } from './name-filter.ts'
 
 /** The options of `onecopy inspect`. */
 export interface InspectOptions {
@@ -35,7 +35,7 @@ export async function inspect(source: string, options: InspectOptions): Promise<
 
 function filtered(tensors: readonly TensorRow[], glob: string | undefined): readonly TensorRow[] {
   if (glob === undefined) return tensors
-  const matches = globMatcher(glob)
+  const matches = nameFilter(glob)
   return tensors.filter(({ name }) => matches(name))
 }
 
@@ -73,7 +73,7 @@ function reportLines(
 ): string[] {
   const { label, shards, parameterCount } = summary
   const listed = tensors.reduce((sum, { byteLength }) => sum + byteLength, 0)
-  const selection = `${formatInteger(tensors.length)} of ${formatInteger(summary.tensorCount)} tensors match ${JSON.stringify(glob)}: ${formatBytes(listed)}`
+  const selection = `${formatInteger(tensors.length)} of ${formatInteger(summary.tensorCount)} tensors match ${JSON.stringify(glob)}: ${tensors.length === 0 ? GLOB_HINT : formatBytes(listed)}`
   const short = formatParameters(parameterCount)
   const exact = formatInteger(parameterCount)
   return [

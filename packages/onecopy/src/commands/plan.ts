@@ -4,7 +4,7 @@ import { CommandError } from '../errors.ts'
 import { printable } from '../terminal/printable.ts'
 import { styleOf } from '../terminal/style.ts'
 import { printableJson } from '../terminal/text.ts'
-import { globMatcher } from './glob.ts'
+import { GLOB_HINT, nameFilter } from './name-filter.ts'
 import { diffLines, explanationLines, type PlanNames, planLines } from './plan/plan-lines.ts'
 import { readIndex } from './plan/read-index.ts'
 import { type PlanSettings, policyOf, topologyOf } from './plan/read-settings.ts'
@@ -39,12 +39,19 @@ export async function plan(source: string, options: PlanOptions): Promise<void> 
 
 function linesOf(result: Plan, diff: PlanDiff | null, names: PlanNames, { explain }: PlanOptions): string[] {
   const style = styleOf(process.stdout)
-  const isListed = typeof explain === 'string' ? { tensors: globMatcher(explain) } : {}
   const lines =
     explain === undefined
       ? planLines(result, names, style)
-      : explanationLines(result, names, result.explain(isListed), style)
+      : explanationLines(result, names, explanationOf(result, explain), style)
   return diff === null ? lines : [...lines, '', ...diffLines(diff, style)]
+}
+
+function explanationOf(result: Plan, glob: string | true): string {
+  if (glob === true) return result.explain()
+  const tensors = nameFilter(glob)
+  const matches = result.data.tensors.some(({ name }) => tensors(name))
+  const text = result.explain({ tensors })
+  return matches ? text : `${text}\nNo tensor matches ${JSON.stringify(glob)}: ${GLOB_HINT}\n`
 }
 
 async function readPlan(path: string): Promise<Plan> {

@@ -1,5 +1,3 @@
-import { nearest } from './nearest.ts'
-
 /** Numbers that a glob may remember. */
 const CAPTURES = ['layer', 'expert'] as const
 
@@ -19,12 +17,6 @@ export function moduleGlob(name: string): string {
 /** What is wrong with a glob; whoever knows where the glob stands says so. */
 export class GlobError extends Error {
   override readonly name = 'GlobError'
-  readonly candidates: readonly string[]
-
-  constructor(message: string, candidates: readonly string[] = []) {
-    super(message)
-    this.candidates = candidates
-  }
 }
 
 /** One step of a glob on its way through a name. */
@@ -38,7 +30,9 @@ export type GlobStep =
   | { readonly kind: 'jump'; readonly target: number }
 
 /**
- * Takes a glob apart into steps, the last of which has to end where the name ends. The language is that of `Pattern`.
+ * Takes a glob apart into steps, the last of which has to end where the name ends. There is one language for all globs of
+ * tensor names: `*` is any run of characters without a dot, `**` any run at all, `?` one character, `{a,b}` either,
+ * `{layer}` and `{expert}` a number that is remembered, and a backslash takes the next character as it is.
  *
  * @throws GlobError for braces that nest or do not close, for a `{word}` that is none of the numbers or comes twice, and
  * for two numbers or a number and a digit side by side, which no name has
@@ -139,9 +133,8 @@ function refuseNeighbours(steps: readonly GlobStep[]): void {
 function captureOf(word: string, seen: Set<Capture>): Capture {
   const capture = CAPTURES.find((known) => known === word)
   if (capture === undefined) {
-    const candidates = nearest(word, CAPTURES)
-    const hint = candidates.length === 0 ? 'a single choice needs no braces' : `nearest: {${candidates.join('}, {')}}`
-    throw new GlobError(`has {${word}}, but only {layer} and {expert} stand for numbers; ${hint}`, candidates)
+    const rule = 'only {layer} and {expert} stand for numbers, and a single choice needs no braces'
+    throw new GlobError(`has {${word}}, but ${rule}`)
   }
   if (seen.has(capture)) throw new GlobError(`has {${word}} twice, which must come once at most`)
   seen.add(capture)
