@@ -1,16 +1,21 @@
 import { readdir, stat } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseShardFileName, quoteName } from '@onecopy/safetensors'
+import { quoteName } from '@onecopy/safetensors'
 import { CheckpointError, messageOf, systemCode } from './errors.ts'
-import { HUB_PREFIX, resolveHubSource } from './hub-cache.ts'
+import { type WeightFiles, weightFilesOf, withoutAppleDouble } from './folder-contents.ts'
+import { HUB_PREFIX, resolveHubSource, snapshotInFolder } from './hub-cache.ts'
+import { notOne } from './not-one-checkpoint.ts'
+import { readIndexFile } from './read-index.ts'
 
-/** Where a checkpoint is: a file, a folder, an index file, `hf:org/name[@revision]`, or the list of its shards. */
+/**
+ * Where a checkpoint is: a file, a folder, an index file, `hf:org/name[/sub-folder][@revision]`, or the list of its shards.
+ */
 export type CheckpointSource = string | URL | readonly string[]
 
 /** Options that decide which files of a folder are the checkpoint. */
 export interface LocateOptions {
-  /** The variant in the file names, such as `fp16` in `model.fp16.safetensors`. @default none */
+  /** The variant in the file names, such as `fp16` in `model.fp16.safetensors`. @default none, or the only one that is there */
   readonly variant?: string
   /**
    * Which one to open where a folder holds both a single file and a shard index. Loaders differ here (transformers takes
@@ -25,7 +30,7 @@ export type LocatedFiles = {
   readonly label: string
 } & ({ readonly indexPath: string } | { readonly shardPaths: readonly string[] })
 
-/** The file names that model libraries write, without their ending: transformers, diffusers, PEFT. */
+/** The file names that model libraries write, without their ending: transformers, diffusers, PEFT. They come first. */
 const STEMS = ['model', 'diffusion_pytorch_model', 'adapter_model']
 
 /**
@@ -75,47 +80,72 @@ async function locateList(paths: readonly string[]): Promise<LocatedFiles> {
   return { label: dirname(shardPaths[0]!), shardPaths }
 }
 
-async function locateInFolder(folder: string, { variant, prefer }: LocateOptions): Promise<LocatedFiles> {
-  const names = await readdir(folder).catch((cause) => {
+async function locateInFolder(folder: string, options: LocateOptions): Promise<LocatedFiles> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((cause) => {
     throw new CheckpointError('SOURCE_NOT_FOUND', `Cannot list "${folder}": ${messageOf(cause)}`, {
       path: folder,
       cause,
     })
   })
-  const present = new Set(names)
-  const marked = variant === undefined ? '' : `.${variant}`
+  const names = entries.flatMap((entry) => (entry.isDirectory() ? [] : [entry.name]))
+  const groups = weightFilesOf(withoutAppleDouble(names))
+  const { variant } = options
   for (const stem of STEMS) {
-    const index = `${stem}.safetensors.index${marked}.json`
-    const single = `${stem}${marked}.safetensors`
-    if (present.has(index) && present.has(single) && prefer === undefined) {
-      const message = `Folder "${folder}" holds both "${single}" and "${index}"; choose with the option prefer: 'single' or prefer: 'index'`
-      throw new CheckpointError('SOURCE_AMBIGUOUS', message, { path: folder, candidates: [single, index] })
-    }
-    if (present.has(index) && !(present.has(single) && prefer === 'single')) {
-      const indexPath = join(folder, index)
-      return { label: indexPath, indexPath }
-    }
-    if (present.has(single)) return { label: folder, shardPaths: [join(folder, single)] }
+    const usual = groups.find(({ base }) => base === (variant === undefined ? stem : `${stem}.${variant}`))
+    const located = usual === undefined ? null : takeFrom(folder, usual, options)
+    if (located !== null) return located
   }
-  return locateUnnamed(folder, names, variant)
+  const snapshot = groups.length === 0 ? await snapshotInFolder(folder) : null
+  if (snapshot !== null) return locateInFolder(snapshot, options)
+  const wanted = await distinct(folder, variant === undefined ? groups : groups.filter(hasVariant(variant)))
+  const only = wanted.length === 1 ? takeFrom(folder, wanted[0]!, options) : null
+  if (only !== null) return only
+  throw notOne(folder, groups, wanted, variant)
 }
 
-/** A folder without any of the usual names: its only safetensors file, or an error that lists what is there. */
-function locateUnnamed(folder: string, names: readonly string[], variant: string | undefined): LocatedFiles {
-  const candidates = names.filter((name) => /\.safetensors(\.index(\..+)?\.json)?$/.test(name)).sort()
-  const only = candidates.length === 1 && variant === undefined ? candidates[0]! : undefined
-  // One numbered shard of several is what an interrupted download leaves, not a checkpoint.
-  const whole = only?.endsWith('.safetensors') && (parseShardFileName(only)?.count ?? 1) === 1
-  if (only !== undefined && whole) return { label: folder, shardPaths: [join(folder, only)] }
-  const kind = variant === undefined ? 'checkpoint' : `checkpoint of variant ${quoteName(variant)}`
-  if (candidates.length === 0) {
-    const message = `Folder "${folder}" holds no ${kind}: no .safetensors file and no .safetensors.index.json`
-    throw new CheckpointError('SOURCE_NOT_FOUND', message, { path: folder })
+function hasVariant(variant: string): (files: WeightFiles) => boolean {
+  return ({ base }) => base.endsWith(`.${variant}`)
+}
+
+function isUsual({ base }: WeightFiles): boolean {
+  return STEMS.some((stem) => base === stem || base.startsWith(`${stem}.`))
+}
+
+/** The groups that may be the checkpoint: those of usual names, where there are some, without the shards that an index names. */
+async function distinct(folder: string, groups: readonly WeightFiles[]): Promise<readonly WeightFiles[]> {
+  const indexes = groups.flatMap(({ indexes }) => indexes)
+  const named = new Set((await Promise.all(indexes.map((name) => shardsNamedBy(join(folder, name))))).flat())
+  const isNamed = ({ single, indexes, shards }: WeightFiles): boolean => {
+    return indexes.length === 0 && (single === null || named.has(single)) && shards.every(({ name }) => named.has(name))
   }
-  const listed = candidates
-    .slice(0, 5)
-    .map((name) => basename(name))
-    .join(', ')
-  const message = `Folder "${folder}" holds no ${kind} with one of the usual names; it has ${candidates.length} other files (${listed}${candidates.length > 5 ? ', …' : ''}): name the index, the file or the list of shards${variant === undefined ? ', or a variant' : ''}`
-  throw new CheckpointError('SOURCE_AMBIGUOUS', message, { path: folder, candidates })
+  const own = groups.filter((files) => !isNamed(files))
+  const usual = own.filter(isUsual)
+  return usual.length > 0 ? usual : own
+}
+
+/** What is wrong with an index is said when it is opened. */
+async function shardsNamedBy(indexPath: string): Promise<readonly string[]> {
+  return readIndexFile(indexPath).then(
+    ({ content }) => content.shardNames,
+    () => [],
+  )
+}
+
+/** The checkpoint that files of one name are; null for shards without an index, which may be those of two saves. */
+function takeFrom(folder: string, files: WeightFiles, { prefer }: LocateOptions): LocatedFiles | null {
+  const { single, indexes, shards } = files
+  const [index] = indexes
+  if (indexes.length > 1 || (index !== undefined && single !== null && prefer === undefined)) {
+    const candidates = [...(single === null ? [] : [single]), ...indexes]
+    const both = candidates.map((name) => `"${name}"`).join(' and ')
+    const choose = single === null ? 'name one of them' : "choose with the option prefer: 'single' or prefer: 'index'"
+    const message = `Folder "${folder}" holds both ${both}; ${choose}`
+    throw new CheckpointError('SOURCE_AMBIGUOUS', message, { path: folder, candidates })
+  }
+  if (index !== undefined && !(single !== null && prefer === 'single')) {
+    const indexPath = join(folder, index)
+    return { label: indexPath, indexPath }
+  }
+  const file = single ?? (shards.length === 1 && shards[0]!.count === 1 ? shards[0]!.name : null)
+  return file === null ? null : { label: folder, shardPaths: [join(folder, file)] }
 }

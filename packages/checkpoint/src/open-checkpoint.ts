@@ -39,12 +39,14 @@ export interface OpenOptions extends LocateOptions, ReadOptions {
 export async function openCheckpoint(source: CheckpointSource, options: OpenOptions = {}): Promise<Checkpoint> {
   const { signal, residency = 'lazy' } = options
   signal?.throwIfAborted()
-  const files = await locateFiles(source, options)
-  const read = (await readQuickly(files)) ?? (await readStrictly(files, signal))
+  const { label, read } = await readFiles(source, options).catch(async (error) => {
+    const { explainError } = await import('./diagnose/explain-error.ts')
+    throw await explainError(error)
+  })
   let checkpoint: Checkpoint
   try {
     signal?.throwIfAborted()
-    checkpoint = await take(files.label, read, options)
+    checkpoint = await take(label, read, options)
   } finally {
     closeShards(read.shards)
   }
@@ -59,6 +61,11 @@ export async function openCheckpoint(source: CheckpointSource, options: OpenOpti
     throw error
   }
   return checkpoint
+}
+
+async function readFiles(source: CheckpointSource, options: OpenOptions): Promise<{ label: string; read: ReadFiles }> {
+  const files = await locateFiles(source, options)
+  return { label: files.label, read: (await readQuickly(files)) ?? (await readStrictly(files, options.signal)) }
 }
 
 async function take(label: string, { directory, shards }: ReadFiles, options: OpenOptions): Promise<Checkpoint> {

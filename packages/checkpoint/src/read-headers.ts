@@ -1,10 +1,11 @@
 import { closeSync, fstatSync, read } from 'node:fs'
-import { basename } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { promisify } from 'node:util'
 import {
   HEADER_PREFIX_BYTES,
   type Header,
   parseHeader,
+  quoteName,
   readHeaderLength,
   SafetensorsError,
   withPath,
@@ -18,6 +19,9 @@ const readInto = promisify(read)
 
 /** Headers read at a time: enough to keep a disk busy, few enough to leave libuv's thread pool to others. */
 const READS_AT_A_TIME = 4
+
+/** More names than this in a message are those of a hostile index. */
+const MAX_NAMED_SHARDS = 1000
 
 /** A shard with its header. */
 export interface ReadShard extends OpenShard {
@@ -41,7 +45,20 @@ export async function readHeaders(paths: readonly string[], signal?: AbortSignal
   const failed = results.find((result) => result.status === 'rejected')
   if (failed === undefined) return shards
   closeShards(shards)
-  throw failed.reason
+  throw allMissing(results) ?? failed.reason
+}
+
+/** All shards that are missing in one error: whoever fetches one will want to fetch the others too. */
+function allMissing(results: readonly PromiseSettledResult<unknown>[]): CheckpointError | null {
+  const reasons = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
+  const missing = reasons.flatMap((reason) => {
+    return reason instanceof CheckpointError && reason.code === 'SHARD_NOT_FOUND' ? [reason.path!] : []
+  })
+  if (missing.length < 2) return null
+  const named = missing.slice(0, MAX_NAMED_SHARDS).map((path) => quoteName(basename(path)))
+  const more = missing.length > named.length ? `, and ${missing.length - named.length} more` : ''
+  const message = `${missing.length} of ${results.length} shards are missing in "${dirname(missing[0]!)}": ${named.join(', ')}${more}`
+  return new CheckpointError('SHARD_NOT_FOUND', message, { path: missing[0]! })
 }
 
 async function readShardHeader(path: string): Promise<ReadShard> {

@@ -76,8 +76,50 @@ describe('locateFiles() takes', () => {
     ],
     [['model.safetensors', 'consolidated.safetensors'], {}, 'model.safetensors'],
     [['an unusual name.safetensors', 'README.md'], {}, 'an unusual name.safetensors'],
-  ] as const)('of a folder with %j and options %j the right file', async (names, options, expected) => {
-    expect(await locateAmong(names, options)).toEqual([expected])
+    [['consolidated.safetensors', 'params.json'], {}, 'consolidated.safetensors'],
+    [['pytorch_model.safetensors', 'pytorch_model.bin'], {}, 'pytorch_model.safetensors'],
+    [['model-00001-of-00001.safetensors'], {}, 'model-00001-of-00001.safetensors'],
+    [['model.safetensors', '._model.safetensors'], {}, 'model.safetensors'],
+    [['._model.safetensors', 'other.safetensors'], {}, 'other.safetensors'],
+    // The only variant there is.
+    [['model.fp16.safetensors'], {}, 'model.fp16.safetensors'],
+    [['model.fp16.safetensors', 'x.safetensors'], {}, 'model.fp16.safetensors'],
+    [['pytorch_model.fp16.safetensors'], {}, 'pytorch_model.fp16.safetensors'],
+    // The three places in which libraries write the variant of an index, and shards to each.
+    ...['', 'diffusion_pytorch_'].flatMap((prefix) =>
+      [
+        ['model.fp16.safetensors.index.json', 'model.fp16-00001-of-00002.safetensors'],
+        ['model.safetensors.fp16.index.json', 'model.fp16-00001-of-00002.safetensors'],
+        ['model.safetensors.index.fp16.json', 'model-00001-of-00002.fp16.safetensors'],
+      ].flatMap(([index, shard]) =>
+        [{}, { variant: 'fp16' }].map(
+          (options) => [[prefix + index, prefix + shard], options, prefix + index] as const,
+        ),
+      ),
+    ),
+  ] satisfies readonly (readonly [readonly string[], LocateOptions, string])[])(
+    'of a folder with %j and options %j the right file',
+    async (names, options, expected) => {
+      expect(await locateAmong(names, options)).toEqual([expected])
+    },
+  )
+
+  test('an index of an unusual name whose shards are all that there is beside it', async () => {
+    const folder = temporaryFolder()
+    const indexPath = writeIndex(folder, { a: 'one.safetensors', b: 'two.safetensors' }, 'x.safetensors.index.json')
+    for (const name of ['one.safetensors', 'two.safetensors']) write(folder, name, FILE)
+    expect(await located(folder)).toEqual([indexPath])
+    write(folder, 'three.safetensors', FILE)
+    expect((await refusal(located(folder))).code).toBe('SOURCE_AMBIGUOUS')
+  })
+
+  test.each(['', 'snapshots'])('the folder of a model in the Hugging Face cache, with %j behind it', async (below) => {
+    const model = join(temporaryFolder(), 'models--org--name')
+    const snapshot = join(model, 'snapshots', 'abc')
+    for (const path of [snapshot, join(model, 'refs')]) mkdirSync(path, { recursive: true })
+    write(join(model, 'refs'), 'main', 'abc')
+    const path = write(snapshot, 'model.safetensors', FILE)
+    expect(await located(join(model, below))).toEqual([path])
   })
 
   test('the file that the option prefer names where a single file and an index stand together', async () => {
@@ -120,6 +162,46 @@ describe('locateFiles() refuses', () => {
     const error = await refusal(locateAmong(['model-00001-of-00003.safetensors']))
     expect(error.code).toBe('SOURCE_AMBIGUOUS')
     expect(error.candidates).toEqual(['model-00001-of-00003.safetensors'])
+  })
+
+  test.each(['model-', 'model_', 'consolidated-', 'a b_', 'x.y-'])(
+    'a folder in which one shard of several is all there is, called %s00005-of-00072',
+    async (start) => {
+      const name = `${start}00005-of-00072.safetensors`
+      const error = await refusal(locateAmong([name]))
+      expect(error).toMatchObject({ code: 'SOURCE_AMBIGUOUS', candidates: [name] })
+      expect(error.message).toContain('holds 1 of 72 shards')
+      expect(error.message).toContain('missing: numbers 1, 2, 3, 4, 6, 7,')
+    },
+  )
+
+  test('numbered shards without an index, whole or not, and of two checkpoints', async () => {
+    const [one, two] = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors']
+    const whole = await refusal(locateAmong([one, two]))
+    expect(whole.message).toMatch(/holds 2 shards .*, and not the index .*the list of shards$/)
+    const half = await refusal(locateAmong([two]))
+    expect(half.message).toMatch(/holds 1 of 2 shards .*missing: number 1$/)
+    const mixed = await refusal(locateAmong([one, two, 'model-00001-of-00003.safetensors']))
+    expect(mixed.message).toContain('shards of 2 checkpoints')
+    for (const { code } of [whole, half, mixed]) expect(code).toBe('SOURCE_AMBIGUOUS')
+  })
+
+  test('several variants, and names them to choose from', async () => {
+    const names = ['model.fp16.safetensors', 'model.fp32.safetensors.index.json']
+    expect((await refusal(locateAmong(names))).message).toMatch(
+      /holds several variants; choose with the option variant: "fp16", "fp32"$/,
+    )
+    expect((await refusal(locateAmong(names, { variant: 'bf16' }))).message).toMatch(
+      /holds no checkpoint of variant "bf16"; choose with the option variant: "fp16", "fp32"$/,
+    )
+  })
+
+  test('an index of one variant in two of its spellings', async () => {
+    const names = ['model.fp16.safetensors.index.json', 'model.safetensors.index.fp16.json']
+    for (const options of [{}, { variant: 'fp16' }]) {
+      const error = await refusal(locateAmong(names, options))
+      expect(error).toMatchObject({ code: 'SOURCE_AMBIGUOUS', candidates: names })
+    }
   })
 
   test('a folder that has other variants only', async () => {

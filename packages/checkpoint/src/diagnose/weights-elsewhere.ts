@@ -1,0 +1,39 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { quoteName } from '@onecopy/safetensors'
+import { weightFilesOf } from '../folder-contents.ts'
+import { CONVERSION } from './cure.ts'
+
+/** Sub-folders that are looked into, and names that a message lists. */
+const MAX_FOLDERS = 256
+const MAX_LISTED = 8
+
+/** What a folder without safetensors files has instead: sub-folders with some, or weights of another format; null for none. */
+export async function weightsElsewhere(folder: string): Promise<string | null> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  const names = entries.flatMap((entry) => (entry.isDirectory() ? [] : [entry.name])).sort()
+  const folders = entries.flatMap((entry) => (entry.isFile() ? [] : [entry.name])).sort()
+  const models = folders.filter((name) => name.startsWith('models--'))
+  if (models.length > 0) {
+    const sources = models.map((name) => `hf:${name.slice('models--'.length).replaceAll('--', '/')}`)
+    return `it is a Hugging Face cache: name a model in it, such as ${listed(sources)}`
+  }
+  const found: string[] = []
+  for (const name of folders.slice(0, MAX_FOLDERS)) {
+    const inside = await readdir(join(folder, name)).catch(() => [])
+    if (weightFilesOf(inside).length > 0) found.push(name)
+  }
+  const reasons: string[] = []
+  if (found.length > 0) reasons.push(`these of its folders hold one, name it: ${listed(found)}`)
+  const pickles = names.filter((name) => /\.(?:bin|pt|pth|ckpt|pkl)(?:\.index\.json)?$/.test(name))
+  if (pickles.length > 0) reasons.push(`it holds PyTorch files (${listed(pickles)}): ${CONVERSION}`)
+  const others = names.filter((name) => /\.(?:gguf|ggml|onnx|h5|msgpack|npz|tflite)$/.test(name))
+  if (others.length > 0)
+    reasons.push(`it holds weights of other formats (${listed(others)}); onecopy reads only safetensors`)
+  return reasons.length === 0 ? null : reasons.join('; ')
+}
+
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, MAX_LISTED).map((name) => quoteName(name))
+  return `${shown.join(', ')}${names.length > shown.length ? ', …' : ''}`
+}
