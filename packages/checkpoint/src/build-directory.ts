@@ -1,5 +1,5 @@
-import { DTYPE_NAMES, type Dtype, type Header } from '@onecopy/safetensors'
-import { hashName, LAYOUT } from './directory-layout.ts'
+import { DTYPE_NAMES, type Dtype, type Header, quoteName } from '@onecopy/safetensors'
+import { bucketOf, hashName, LAYOUT } from './directory-layout.ts'
 import { CheckpointError } from './errors.ts'
 
 /** What the directory is made of: shards whose headers were read. */
@@ -13,15 +13,17 @@ export interface DirectorySource {
   readonly modifiedNs?: bigint // since the epoch
 }
 
-const { header: HEADER, record: RECORD, shard: SHARD } = LAYOUT
+const { header: HEADER, record: RECORD, entry: ENTRY, shard: SHARD } = LAYOUT
 const MAX_NAMES_BYTES = 2 ** 32 - 1 // names are found by u32 offsets
+const MAX_TENSORS = 2 ** 31 // as many buckets as a u32 counts
+const NS_PER_SECOND = 1_000_000_000n
 
 const dtypeNumbers = new Map<Dtype, number>(DTYPE_NAMES.map((dtype, number) => [dtype, number]))
 
 /**
  * Lays out the directory of a checkpoint in shared memory, once, for every thread and process that will read it.
- * @throws CheckpointError CHECKPOINT_TOO_LARGE when the names of all tensors exceed 4 GiB, TENSOR_IN_TWO_SHARDS for a name
- * that comes twice
+ * @throws CheckpointError CHECKPOINT_TOO_LARGE when the names of all tensors exceed 4 GiB or there are more than 2^31,
+ * TENSOR_IN_TWO_SHARDS for a name that comes twice
  */
 export function buildDirectory(shards: readonly DirectorySource[]): SharedArrayBuffer {
   const plan = measure(shards)
@@ -47,6 +49,7 @@ export function buildDirectory(shards: readonly DirectorySource[]): SharedArrayB
   let record = 0
   let dimension = 0
   let tensorBytes = 0
+  const hashes = new Uint32Array(plan.tensors)
   for (const [shard, { name, path, byteLength, dataOffset, header, inode = 0n, modifiedNs = 0n }] of shards.entries()) {
     const row = plan.shardsOffset + shard * SHARD.byteLength
     u64(row + SHARD.fileLength, byteLength)
@@ -56,13 +59,15 @@ export function buildDirectory(shards: readonly DirectorySource[]): SharedArrayB
     words[(row + SHARD.firstRecord) / 4] = record
     words[(row + SHARD.recordCount) / 4] = header.tensors.size
     bytes.writeBigUInt64LE(inode, row + SHARD.inode)
-    bytes.writeBigUInt64LE(modifiedNs, row + SHARD.modifiedNs)
+    const nanoseconds = ((modifiedNs % NS_PER_SECOND) + NS_PER_SECOND) % NS_PER_SECOND // times before 1970 are negative
+    bytes.writeBigInt64LE((modifiedNs - nanoseconds) / NS_PER_SECOND, row + SHARD.modifiedSeconds)
+    words[(row + SHARD.modifiedNanoseconds) / 4] = Number(nanoseconds)
     for (const [tensor, { dtype, shape, dataOffsets }] of header.tensors) {
       const at = plan.recordsOffset + record * RECORD.byteLength
       const length = dataOffsets[1] - dataOffsets[0]
       u64(at + RECORD.begin, dataOffset + dataOffsets[0])
       u64(at + RECORD.length, length)
-      words[(at + RECORD.nameHash) / 4] = putName(at + RECORD.nameOffset, tensor)
+      hashes[record] = putName(at + RECORD.nameOffset, tensor)
       words[(at + RECORD.shard) / 4] = shard
       words[(at + RECORD.shapeOffset) / 4] = dimension
       words[(at + RECORD.rank) / 4] = shape.length
@@ -72,17 +77,19 @@ export function buildDirectory(shards: readonly DirectorySource[]): SharedArrayB
       record++
     }
   }
-  fillSlots(words, bytes, plan)
+  fillEntries(words, hashes, plan)
+  sortBuckets(words, bytes, plan)
   bytes.write(plan.metadata, plan.metadataOffset, 'utf8')
 
   bytes.writeBigUInt64LE(LAYOUT.magic, HEADER.magic)
   words[HEADER.version / 4] = LAYOUT.version
   words[HEADER.tensorCount / 4] = record
   words[HEADER.shardCount / 4] = shards.length
-  words[HEADER.slotCount / 4] = plan.slotCount
+  words[HEADER.bucketCount / 4] = plan.bucketCount
   u64(HEADER.recordsOffset, plan.recordsOffset)
   u64(HEADER.shapesOffset, plan.shapesOffset)
-  u64(HEADER.slotsOffset, plan.slotsOffset)
+  u64(HEADER.bucketsOffset, plan.bucketsOffset)
+  u64(HEADER.entriesOffset, plan.entriesOffset)
   u64(HEADER.shardsOffset, plan.shardsOffset)
   u64(HEADER.namesOffset, plan.namesOffset)
   u64(HEADER.namesLength, nextName)
@@ -95,28 +102,53 @@ export function buildDirectory(shards: readonly DirectorySource[]): SharedArrayB
 
 type Plan = ReturnType<typeof measure>
 
-/** Enters every record under its name's hash. */
-function fillSlots(words: Uint32Array, bytes: Buffer, plan: Plan): void {
-  const { recordsOffset, slotsOffset, namesOffset, slotCount, tensors } = plan
-  const slots = words.subarray(slotsOffset / 4, slotsOffset / 4 + slotCount)
-  const records = words.subarray(recordsOffset / 4)
-  const stride = RECORD.byteLength / 4
-  const textAt = (record: number): [begin: number, end: number] => {
-    const begin = namesOffset + records[record * stride + RECORD.nameOffset / 4]!
-    return [begin, begin + records[record * stride + RECORD.nameLength / 4]!]
+/** Puts every record into its name's bucket. */
+function fillEntries(words: Uint32Array, hashes: Uint32Array, plan: Plan): void {
+  const { bucketCount } = plan
+  const buckets = words.subarray(plan.bucketsOffset / 4)
+  const entries = words.subarray(plan.entriesOffset / 4)
+  for (const hash of hashes) buckets[bucketOf(hash, bucketCount)]!++
+  let end = 0
+  for (let bucket = 0; bucket < bucketCount; bucket++) buckets[bucket] = end += buckets[bucket]!
+  buckets[bucketCount] = end
+  // From the last to the first, so that each bucket's end moves to its beginning.
+  for (let record = hashes.length - 1; record >= 0; record--) {
+    const hash = hashes[record]!
+    const at = (--buckets[bucketOf(hash, bucketCount)]! * ENTRY.byteLength) / 4
+    entries[at + ENTRY.hash / 4] = hash
+    entries[at + ENTRY.record / 4] = record
   }
-  for (let record = 0; record < tensors; record++) {
-    const hash = records[record * stride + RECORD.nameHash / 4]!
-    let slot = hash & (slotCount - 1)
-    for (; slots[slot] !== 0; slot = (slot + 1) & (slotCount - 1)) {
-      const other = slots[slot]! - 1
-      if (records[other * stride + RECORD.nameHash / 4] !== hash) continue
-      const [begin, end] = textAt(record)
-      if (bytes.compare(bytes, ...textAt(other), begin, end) !== 0) continue
-      const tensor = bytes.toString('utf8', begin, end)
-      throw new CheckpointError('TENSOR_IN_TWO_SHARDS', `Tensor ${JSON.stringify(tensor)} comes twice`, { tensor })
+}
+
+/** Brings the entries of each bucket into the order of their hashes and names. */
+function sortBuckets(words: Uint32Array, bytes: Buffer, plan: Plan): void {
+  const { recordsOffset, bucketsOffset, entriesOffset, namesOffset, bucketCount } = plan
+  const compareNames = (a: number, b: number): number => bytes.compare(bytes, ...textOf(b), ...textOf(a))
+  const textOf = (record: number): [begin: number, end: number] => {
+    const at = (recordsOffset + record * RECORD.byteLength) / 4
+    const begin = namesOffset + words[at + RECORD.nameOffset / 4]!
+    return [begin, begin + words[at + RECORD.nameLength / 4]!]
+  }
+  for (let bucket = 0; bucket < bucketCount; bucket++) {
+    const begin = words[bucketsOffset / 4 + bucket]!
+    const end = words[bucketsOffset / 4 + bucket + 1]!
+    if (end - begin < 2) continue
+    const at = entriesOffset / 4 + (begin * ENTRY.byteLength) / 4
+    const entries = Array.from({ length: end - begin }, (_, entry) => {
+      const from = at + (entry * ENTRY.byteLength) / 4
+      return { hash: words[from + ENTRY.hash / 4]!, record: words[from + ENTRY.record / 4]! }
+    })
+    entries.sort((a, b) => a.hash - b.hash || compareNames(a.record, b.record))
+    for (const [entry, { hash, record }] of entries.entries()) {
+      const before = entries[entry - 1]
+      if (before !== undefined && before.hash === hash && compareNames(before.record, record) === 0) {
+        const tensor = bytes.toString('utf8', ...textOf(record))
+        throw new CheckpointError('TENSOR_IN_TWO_SHARDS', `Tensor ${quoteName(tensor)} comes twice`, { tensor })
+      }
+      const to = at + (entry * ENTRY.byteLength) / 4
+      words[to + ENTRY.hash / 4] = hash
+      words[to + ENTRY.record / 4] = record
     }
-    slots[slot] = record + 1
   }
 }
 
@@ -133,21 +165,30 @@ function measure(shards: readonly DirectorySource[]) {
       dimensions += shape.length
     }
   }
-  if (names > MAX_NAMES_BYTES) {
-    const message = `Checkpoint has ${names} bytes of tensor names; a directory holds at most ${MAX_NAMES_BYTES}`
+  if (names > MAX_NAMES_BYTES || tensors > MAX_TENSORS) {
+    const message = `Checkpoint has ${tensors} tensors and ${names} bytes of names; a directory holds at most ${MAX_TENSORS} and ${MAX_NAMES_BYTES}`
     throw new CheckpointError('CHECKPOINT_TOO_LARGE', message)
   }
   const metadata = JSON.stringify(shards.map(({ header }) => header.metadata && [...header.metadata]))
-  const slotCount = 2 ** Math.ceil(Math.log2(Math.max(2, tensors * 2)))
+  const bucketCount = 2 ** Math.ceil(Math.log2(Math.max(2, tensors)))
   const align = (offset: number): number => Math.ceil(offset / 8) * 8
   const recordsOffset = HEADER.byteLength
   const shapesOffset = recordsOffset + tensors * RECORD.byteLength
-  const slotsOffset = shapesOffset + dimensions * LAYOUT.dimension.byteLength
-  const shardsOffset = slotsOffset + slotCount * LAYOUT.slot.byteLength
+  const bucketsOffset = shapesOffset + dimensions * LAYOUT.dimension.byteLength
+  const entriesOffset = align(bucketsOffset + (bucketCount + 1) * LAYOUT.bucket.byteLength)
+  const shardsOffset = entriesOffset + tensors * ENTRY.byteLength
   const namesOffset = shardsOffset + shards.length * SHARD.byteLength
   const metadataOffset = align(namesOffset + names)
   const metadataLength = Buffer.byteLength(metadata)
   const totalLength = align(metadataOffset + metadataLength)
-  const sections = { recordsOffset, shapesOffset, slotsOffset, shardsOffset, namesOffset, metadataOffset }
-  return { ...sections, metadata, metadataLength, slotCount, totalLength, tensors, dimensions }
+  const sections = {
+    recordsOffset,
+    shapesOffset,
+    bucketsOffset,
+    entriesOffset,
+    shardsOffset,
+    namesOffset,
+    metadataOffset,
+  }
+  return { ...sections, metadata, metadataLength, bucketCount, totalLength, tensors, dimensions }
 }

@@ -1,6 +1,6 @@
 import { DTYPE_NAMES, type Dtype, layoutText, type TensorIndex, tensorIndex } from '@onecopy/safetensors/tensors'
 import type { ByteRange, PartTable } from '@onecopy/sharedarraybuffer-utils/mapped'
-import { hashName, LAYOUT } from './directory-layout.ts'
+import { bucketOf, hashName, LAYOUT } from './directory-layout.ts'
 import { CheckpointError } from './errors.ts'
 
 /** In hex. Node's crypto takes a millisecond to load, in every thread, and most ask for no fingerprint. */
@@ -10,7 +10,7 @@ function sha256(data: string | Uint8Array): string {
 
 const LONE_SURROGATE = /\p{Surrogate}/u
 
-const { header: HEADER, record: RECORD, shard: SHARD } = LAYOUT
+const { header: HEADER, record: RECORD, entry: ENTRY, shard: SHARD } = LAYOUT
 
 /** Where one tensor is, as the directory tells it. */
 export interface TensorEntry {
@@ -50,8 +50,9 @@ export class Directory {
   readonly #words: Uint32Array
   readonly #bytes: Buffer
   readonly #shapes: Float64Array
-  readonly #slotsAt: number // in words, like every #…At
-  readonly #slotMask: number
+  readonly #bucketCount: number
+  readonly #bucketsAt: number // in words, like every #…At
+  readonly #entriesAt: number
   readonly #recordsAt: number
   readonly #shardsAt: number
   #names: readonly string[] | undefined
@@ -84,10 +85,11 @@ export class Directory {
     this.tensorBytes = this.#u64(HEADER.tensorBytes)
     this.#namesOffset = this.#u64(HEADER.namesOffset)
     const shapes = this.#u64(HEADER.shapesOffset)
-    const slots = this.#u64(HEADER.slotsOffset)
-    this.#shapes = new Float64Array(buffer, shapes, (slots - shapes) / LAYOUT.dimension.byteLength)
-    this.#slotsAt = slots / 4
-    this.#slotMask = this.#u32(HEADER.slotCount) - 1
+    const buckets = this.#u64(HEADER.bucketsOffset)
+    this.#shapes = new Float64Array(buffer, shapes, (buckets - shapes) / LAYOUT.dimension.byteLength)
+    this.#bucketCount = this.#u32(HEADER.bucketCount)
+    this.#bucketsAt = buckets / 4
+    this.#entriesAt = this.#u64(HEADER.entriesOffset) / 4
     this.#recordsAt = this.#u64(HEADER.recordsOffset) / 4
     this.#shardsAt = this.#u64(HEADER.shardsOffset) / 4
   }
@@ -111,16 +113,32 @@ export class Directory {
     const text = this.#scratch
     const length = text.write(name, 'utf8')
     const hash = hashName(text, 0, length)
-    for (let slot = hash & this.#slotMask; ; slot = (slot + 1) & this.#slotMask) {
-      const record = this.#words[this.#slotsAt + slot]! - 1
-      if (record < 0) return -1
-      const at = this.#recordAt(record)
-      if (this.#words[at + RECORD.nameHash / 4] !== hash || this.#words[at + RECORD.nameLength / 4] !== length) continue
-      const offset = this.#namesOffset + this.#words[at + RECORD.nameOffset / 4]!
-      let same = 0
-      while (same < length && this.#bytes[offset + same] === text[same]) same++
-      if (same === length) return record
+    const bucket = this.#bucketsAt + bucketOf(hash, this.#bucketCount)
+    let low = this.#words[bucket]!
+    let high = this.#words[bucket + 1]!
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const at = this.#entriesAt + (middle * ENTRY.byteLength) / 4
+      const record = this.#words[at + ENTRY.record / 4]!
+      const order = this.#words[at + ENTRY.hash / 4]! - hash || this.#compareName(record, text, length)
+      if (order === 0) return record
+      if (order < 0) low = middle + 1
+      else high = middle
     }
+    return -1
+  }
+
+  /** How a record's name stands to a text: below 0 when it comes before. */
+  #compareName(record: number, text: Buffer, length: number): number {
+    const at = this.#recordAt(record)
+    const offset = this.#namesOffset + this.#words[at + RECORD.nameOffset / 4]!
+    const own = this.#words[at + RECORD.nameLength / 4]!
+    const both = Math.min(own, length)
+    for (let same = 0; same < both; same++) {
+      const difference = this.#bytes[offset + same]! - text[same]!
+      if (difference !== 0) return difference
+    }
+    return own - length
   }
 
   /** The number of the shard that holds a record. */
@@ -223,7 +241,7 @@ export class Directory {
           dataOffset: this.#u64At(at + SHARD.dataOffset / 4),
           tensorCount: this.#words[at + SHARD.recordCount / 4]!,
           inode: this.#bigAt(at + SHARD.inode / 4),
-          modifiedNs: this.#bigAt(at + SHARD.modifiedNs / 4),
+          modifiedNs: this.#nanosecondsAt(at),
           metadata: entries === null ? null : new Map(entries),
         })
       }),
@@ -251,6 +269,11 @@ export class Directory {
     return BigInt(this.#words[word]!) | (BigInt(this.#words[word + 1]!) << 32n)
   }
 
+  #nanosecondsAt(shard: number): bigint {
+    const seconds = BigInt.asIntN(64, this.#bigAt(shard + SHARD.modifiedSeconds / 4))
+    return seconds * 1_000_000_000n + BigInt(this.#words[shard + SHARD.modifiedNanoseconds / 4]!)
+  }
+
   #u64At(word: number): number {
     return this.#words[word]! + this.#words[word + 1]! * 2 ** 32
   }
@@ -260,21 +283,22 @@ export class Directory {
 function isConsistent(table: DataView): boolean {
   const u64 = (at: number): number => Number(table.getBigUint64(at, true))
   const u32 = (at: number): number => table.getUint32(at, true)
-  const slotCount = u32(HEADER.slotCount)
+  const bucketCount = u32(HEADER.bucketCount)
   const records = u64(HEADER.recordsOffset)
-  const slots = u64(HEADER.slotsOffset)
+  const buckets = u64(HEADER.bucketsOffset)
+  const entries = u64(HEADER.entriesOffset)
   const shards = u64(HEADER.shardsOffset)
   const metadata = u64(HEADER.metadataOffset)
   const sizes: readonly (readonly [begin: number, size: number, limit: number])[] = [
     [records, u32(HEADER.tensorCount) * RECORD.byteLength, u64(HEADER.shapesOffset)],
-    [u64(HEADER.shapesOffset), 0, slots],
-    [slots, slotCount * LAYOUT.slot.byteLength, shards],
+    [u64(HEADER.shapesOffset), 0, buckets],
+    [buckets, (bucketCount + 1) * LAYOUT.bucket.byteLength, entries],
+    [entries, u32(HEADER.tensorCount) * ENTRY.byteLength, shards],
     [shards, u32(HEADER.shardCount) * SHARD.byteLength, u64(HEADER.namesOffset)],
     [u64(HEADER.namesOffset), u64(HEADER.namesLength), metadata],
     [metadata, u64(HEADER.metadataLength), u64(HEADER.totalLength)],
   ]
   const ordered = sizes.every(([begin, size, limit]) => begin % 8 === 0 && begin + size <= limit)
-  // A full table of slots would make a search for a name that is not there endless.
-  const searchable = u32(HEADER.tensorCount) < slotCount && (slotCount & (slotCount - 1)) === 0
+  const searchable = bucketCount >= 2 && (bucketCount & (bucketCount - 1)) === 0
   return ordered && searchable && records >= HEADER.byteLength && u64(HEADER.totalLength) <= table.byteLength
 }

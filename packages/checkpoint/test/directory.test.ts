@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { buildDirectory } from '../src/build-directory.ts'
 import { Directory } from '../src/directory.ts'
 import { hashName, LAYOUT } from '../src/directory-layout.ts'
-import { refusal, utf8 } from './support.ts'
+import { noise, refusal, utf8 } from './support.ts'
 
 function directoryOf(shards: readonly ReadonlyMap<string, TensorInfo>[], dataOffset = 100): Directory {
   const sources = shards.map((tensors, at) => {
@@ -136,6 +136,17 @@ test('new Directory() over another thread’s copy of the reference reads the sa
   expect(same.find('b')).toBe(1)
 })
 
+test('Directory.find() comes to an end whatever the memory holds', () => {
+  const good = named(COLLIDING).buffer
+  for (let round = 0; round < 300; round++) {
+    const copy = good.slice(0)
+    const bytes = noise(copy.byteLength - LAYOUT.header.byteLength, round)
+    new Uint8Array(copy, LAYOUT.header.byteLength).set(bytes)
+    const directory = new Directory(copy)
+    for (const name of COLLIDING) directory.find(name)
+  }
+})
+
 describe('new Directory() refuses', () => {
   const good = named(['a', 'b', 'c']).buffer
 
@@ -150,16 +161,16 @@ describe('new Directory() refuses', () => {
     ['memory that is shorter than a header', good.slice(0, 64)],
     ['zeros', new SharedArrayBuffer(1000)],
     ['foreign bytes', changed((table) => table.setUint8(3, 0))],
-    ['a later version', changed((table) => table.setUint32(LAYOUT.header.version, 2, true))],
+    ['a later version', changed((table) => table.setUint32(LAYOUT.header.version, 3, true))],
     ['memory that was cut', good.slice(0, good.byteLength - 8)],
     ['a length that is no multiple of 4', good.slice(0, good.byteLength - 1)],
     ['more tensors than records', changed((table) => table.setUint32(LAYOUT.header.tensorCount, 4, true))],
-    [
-      'a number of slots that is no power of two',
-      changed((table) => table.setUint32(LAYOUT.header.slotCount, 7, true)),
-    ],
-    ['more slots than there are', changed((table) => table.setUint32(LAYOUT.header.slotCount, 2 ** 31, true))],
-    ['sections at odd places', changed((table) => table.setUint32(LAYOUT.header.slotsOffset, 301, true))],
+    ...[0, 1, 3].map((count): [string, SharedArrayBuffer] => [
+      `${count} buckets, which is no power of two above 1`,
+      changed((table) => table.setUint32(LAYOUT.header.bucketCount, count, true)),
+    ]),
+    ['more buckets than there are', changed((table) => table.setUint32(LAYOUT.header.bucketCount, 2 ** 31, true))],
+    ['sections at odd places', changed((table) => table.setUint32(LAYOUT.header.bucketsOffset, 301, true))],
     ['a section beyond the end', changed((table) => table.setUint32(LAYOUT.header.namesOffset + 4, 1, true))],
   ])('%s', async (_, memory) => {
     expect(await refusal(() => new Directory(memory))).toMatchObject({

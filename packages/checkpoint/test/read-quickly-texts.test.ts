@@ -130,7 +130,7 @@ describe('readQuickly() takes an index with', () => {
     ['spaces', ` {\n"weight_map" : {"a" :"x",\t"b": "y" }\t}\r\n`],
     ['metadata in front', `{"metadata":{"total_size":12,"total_parameters":3,"format":"pt"},${WEIGHTS}}`],
     ['metadata behind', `{${WEIGHTS},"metadata":{}}`],
-    ...['12.0', '1.2e10', '0', '-1', '0.5E+3', '"12"'].map(
+    ...['12.0', '1.2e10', '0', '-1', '0.5E+3', '"12"', '9'.repeat(200), `${'9'.repeat(200)}.5e99`, '1e-99'].map(
       (size) => [`a total_size of ${size}`, `{"metadata": {"total_size": ${size}}, ${WEIGHTS}}`] as [string, string],
     ),
   ])('%s', async (_, json) => {
@@ -156,6 +156,15 @@ describe('readQuickly() leaves to the strict parsers an index with', () => {
           string,
         ],
     ),
+    ...['1e999', '-1e999', '1e309', `1${'0'.repeat(309)}`, `${'9'.repeat(220)}e99`].map(
+      (size) =>
+        [`a number beyond a double, ${size}`, `{"metadata":{"k":${size}},${WEIGHTS}}`, 'INVALID_INDEX'] as [
+          string,
+          string,
+          string,
+        ],
+    ),
+    ['a number near the end of doubles', `{"metadata":{"k":1e308},${WEIGHTS}}`, 'ok'],
     ['the map twice', `{${WEIGHTS},${WEIGHTS}}`, 'DUPLICATE_KEY'],
     ['metadata twice', `{"metadata":{},${WEIGHTS},"metadata":{}}`, 'DUPLICATE_KEY'],
     ['a key of metadata twice', `{"metadata":{"k":1,"k":1},${WEIGHTS}}`, 'DUPLICATE_KEY'],

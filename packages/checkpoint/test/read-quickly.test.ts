@@ -1,11 +1,13 @@
-import { existsSync, fstatSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, fstatSync, readFileSync, rmSync, statSync, utimesSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { serializeShardIndex } from '@onecopy/safetensors'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { openCheckpoint } from '../src/index.ts'
 import { closeShards } from '../src/open-shard.ts'
 import { readQuickly } from '../src/read-quickly.ts'
+import { collidingNames } from './colliding-names.ts'
 import {
   agrees,
   anyName,
@@ -70,6 +72,45 @@ describe('readQuickly() is byte for byte what the strict parsers make', () => {
     await fc.assert(property, { numRuns: 150 })
     expect(taken).toBeGreaterThan(3)
   })
+})
+
+describe('openCheckpoint() takes files with a time of modification', () => {
+  test.each(['1901-12-14', '1960-01-01', '1969-12-31T23:59:59.750Z', '2200-01-01', '2300-01-01'])(
+    'of %s',
+    async (day) => {
+      const { paths, source } = inFolder(
+        [[tensor('a')], [tensor('b')]],
+        indexJson(entriesOf([[tensor('a')], [tensor('b')]])),
+      )
+      for (const path of [...paths, String(source)]) utimesSync(path, new Date(), new Date(day))
+      const expected = BigInt(new Date(day).getTime()) * 10n ** 6n
+      expect(statSync(paths[0]!, { bigint: true }).mtimeNs).toBe(expected)
+      expect(await agrees(source)).toEqual({ quick: true, code: 'ok' })
+      using checkpoint = await openCheckpoint(String(source))
+      expect(checkpoint.shards.map(({ modifiedNs }) => modifiedNs)).toEqual([expected, expected])
+      // The strict parsers tell the same.
+      write(
+        dirname(String(source)),
+        INDEX,
+        indexJson([
+          ['a', 'x0'],
+          ['b', 'x1'],
+        ]).replace('"a"', '"\\u0061"'),
+      )
+      using strict = await openCheckpoint(String(source))
+      expect(strict.shards.map(({ modifiedNs }) => modifiedNs)).toEqual([expected, expected])
+      expect(strict.fingerprint).toBe(checkpoint.fingerprint)
+    },
+  )
+})
+
+test('readQuickly() and the strict parsers agree on many names of one hash', async () => {
+  const tensors = collidingNames(2 ** 12).map((name) => tensor(name, 'U8', [0]))
+  const entries = entriesOf([tensors])
+  expect(await agrees(inFolder([tensors], indexJson(entries.toReversed())).source)).toEqual({ quick: true, code: 'ok' })
+  const twice = [...tensors, tensors[77]!]
+  const code = 'SAFETENSORS_DUPLICATE_KEY'
+  expect(await agrees(inFolder([twice], null).source)).toEqual({ quick: false, code })
 })
 
 const REAL = fileURLToPath(new URL('../../../../shared/fixtures/real/', import.meta.url))

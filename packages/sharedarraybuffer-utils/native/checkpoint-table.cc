@@ -1,11 +1,11 @@
 #include "checkpoint-table.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
+
+#include "name-hash.h"
 
 namespace onecopy {
 namespace {
@@ -13,30 +13,37 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr uint64_t kMagic = 0x79706f63656e6f;
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 struct TableHeader {
   uint64_t magic;
-  uint32_t version, tensor_count, shard_count, slot_count;
-  uint64_t records_offset, shapes_offset, slots_offset, shards_offset, names_offset, names_length;
+  uint32_t version, tensor_count, shard_count, bucket_count;
+  uint64_t records_offset, shapes_offset, buckets_offset, entries_offset, shards_offset, names_offset, names_length;
   uint64_t metadata_offset, metadata_length, total_length, tensor_bytes;
 };
-static_assert(sizeof(TableHeader) == 104);
+static_assert(sizeof(TableHeader) == 112);
 
 struct Record {
   uint64_t begin, length;
-  uint32_t name_offset, name_length, name_hash, shard, shape_offset, rank, dtype, reserved;
+  uint32_t name_offset, name_length, shard, shape_offset, rank, dtype;
 };
-static_assert(sizeof(Record) == 48);
+static_assert(sizeof(Record) == 40);
+
+struct NameEntry {
+  uint32_t hash, record;
+};
 
 struct ShardRecord {
   uint64_t file_length, data_offset;
   uint32_t name_offset, name_length, path_offset, path_length, first_record, record_count;
-  uint64_t inode, modified_ns;
+  uint64_t inode;
+  int64_t modified_seconds;
+  uint32_t modified_nanoseconds, reserved;
 };
-static_assert(sizeof(ShardRecord) == 56);
+static_assert(sizeof(ShardRecord) == 64);
 
-constexpr size_t kLookAhead = 16;  // names: enough for their slots, records and texts to come from memory meanwhile
+constexpr size_t kMostTensors = 1u << 31;  // as many buckets as 32 bits count
+constexpr size_t kLookAhead = 16;          // names: enough for their buckets, entries and records to come from memory meanwhile
 
 size_t Align(size_t offset) { return (offset + 7) / 8 * 8; }
 
@@ -54,10 +61,12 @@ class Table {
     const std::string metadata = MetadataOf(shards_);
     if (!Measure(metadata.size()) || !memory_.Allocate(header_.total_length)) return false;
     records_ = At<Record>(header_.records_offset);
-    slots_ = At<uint32_t>(header_.slots_offset);
+    buckets_ = At<uint32_t>(header_.buckets_offset);
+    entries_ = At<NameEntry>(header_.entries_offset);
     names_ = At<char>(header_.names_offset);
     FillRecords();
-    if (!FillSlots()) return false;
+    FillEntries();
+    if (!SortBuckets()) return false;
     memcpy(At<char>(header_.metadata_offset), metadata.data(), metadata.size());
     memcpy(memory_.base(), &header_, sizeof header_);
     return true;
@@ -65,20 +74,18 @@ class Table {
 
   // Whether every tensor stands in the shard that the index names, and the index names nothing else.
   bool AgreesWith(const ScannedIndex& index) {
-    const std::vector<IndexEntry>& entries = index.entries;
-    if (entries.size() != header_.tensor_count) return false;
-    std::vector<uint32_t> hashes(entries.size());
-    for (size_t at = 0; at < entries.size(); at++) hashes[at] = HashName(entries[at].name);
-    std::vector<bool> seen(entries.size());
-    for (size_t at = 0; at < entries.size(); at++) {
-      if (at + kLookAhead * 2 < entries.size()) __builtin_prefetch(&slots_[FirstSlot(hashes[at + kLookAhead * 2])]);
-      if (at + kLookAhead < entries.size()) {
-        const uint32_t slot = slots_[FirstSlot(hashes[at + kLookAhead])];
-        if (slot != 0) __builtin_prefetch(&records_[slot - 1]);
-      }
-      const uint32_t found = Find(entries[at].name, hashes[at]);
+    const std::vector<IndexEntry>& named = index.entries;
+    if (named.size() != header_.tensor_count) return false;
+    std::vector<uint32_t> hashes(named.size());
+    for (size_t at = 0; at < named.size(); at++) hashes[at] = HashName(named[at].name);
+    std::vector<bool> seen(named.size());
+    for (size_t at = 0; at < named.size(); at++) {
+      if (at + kLookAhead * 3 < named.size()) __builtin_prefetch(&buckets_[BucketOf(hashes[at + kLookAhead * 3])]);
+      if (at + kLookAhead * 2 < named.size()) __builtin_prefetch(FirstEntry(hashes[at + kLookAhead * 2]));
+      if (at + kLookAhead < named.size()) __builtin_prefetch(&records_[FirstEntry(hashes[at + kLookAhead])->record]);
+      const uint32_t found = Find(named[at].name, hashes[at]);
       // A name that stands twice in the index hides one that is missing there.
-      if (found == kNone || seen[found] || records_[found].shard != entries[at].shard) return false;
+      if (found == kNone || seen[found] || records_[found].shard != named[at].shard) return false;
       seen[found] = true;
     }
     return true;
@@ -97,19 +104,19 @@ class Table {
     for (const ScannedShard& shard : shards_) {
       tensors += shard.header.tensors.size();
       dimensions += shard.header.shapes.size();
-      names += shard.name.size() + shard.path.size();
-      for (const ScannedTensor& tensor : shard.header.tensors) names += tensor.name.size();
+      names += shard.name.size() + shard.path.size() + shard.header.names.size();
     }
-    if (std::max({tensors * 2, dimensions, names}) > std::numeric_limits<uint32_t>::max()) return false;
+    if (tensors > kMostTensors || std::max(dimensions, names) > std::numeric_limits<uint32_t>::max()) return false;
     header_.magic = kMagic;
     header_.version = kVersion;
     header_.tensor_count = static_cast<uint32_t>(tensors);
     header_.shard_count = static_cast<uint32_t>(shards_.size());
-    header_.slot_count = static_cast<uint32_t>(std::bit_ceil(std::max<size_t>(2, tensors * 2)));
+    header_.bucket_count = static_cast<uint32_t>(std::bit_ceil(std::max<size_t>(2, tensors)));
     header_.records_offset = sizeof(TableHeader);
     header_.shapes_offset = header_.records_offset + tensors * sizeof(Record);
-    header_.slots_offset = header_.shapes_offset + dimensions * sizeof(double);
-    header_.shards_offset = header_.slots_offset + header_.slot_count * sizeof(uint32_t);
+    header_.buckets_offset = header_.shapes_offset + dimensions * sizeof(double);
+    header_.entries_offset = Align(header_.buckets_offset + (size_t{header_.bucket_count} + 1) * sizeof(uint32_t));
+    header_.shards_offset = header_.entries_offset + tensors * sizeof(NameEntry);
     header_.names_offset = header_.shards_offset + shards_.size() * sizeof(ShardRecord);
     header_.names_length = names;
     header_.metadata_offset = Align(header_.names_offset + names);
@@ -124,7 +131,7 @@ class Table {
     Record* record = records_;
     uint32_t shape = 0;
     for (const ScannedShard& shard : shards_) {
-      const auto& [tensors, dimensions, metadata] = shard.header;
+      const auto& [tensors, names, dimensions, metadata] = shard.header;
       const auto number = static_cast<uint32_t>(&shard - shards_.data());
       const auto name_length = static_cast<uint32_t>(shard.name.size());
       const auto path_length = static_cast<uint32_t>(shard.path.size());
@@ -132,13 +139,12 @@ class Table {
       const uint32_t path_offset = PutName(shard.path);
       *shard_record++ = {shard.byte_length, shard.data_offset, name_offset, name_length, path_offset, path_length,
                          static_cast<uint32_t>(record - records_), static_cast<uint32_t>(tensors.size()),
-                         shard.inode, shard.modified_ns};
-      for (size_t at = 0; at < tensors.size(); at++) {
-        const ScannedTensor& tensor = tensors[at];
+                         shard.inode, shard.modified.seconds, shard.modified.nanoseconds, 0};
+      const uint32_t first_name = PutName(names);
+      for (const ScannedTensor& tensor : tensors) {
         const uint64_t length = tensor.end - tensor.begin;
-        *record++ = {shard.data_offset + tensor.begin, length, PutName(tensor.name),
-                     static_cast<uint32_t>(tensor.name.size()), shard.name_hashes[at], number,
-                     shape + tensor.shape_at, tensor.rank, tensor.dtype, 0};
+        *record++ = {shard.data_offset + tensor.begin, length, first_name + tensor.name_at, tensor.name_length, number,
+                     shape + tensor.shape_at, tensor.rank, tensor.dtype};
         header_.tensor_bytes += length;
       }
       std::copy(dimensions.begin(), dimensions.end(), shapes + shape);
@@ -153,69 +159,74 @@ class Table {
     return offset;
   }
 
-  bool FillSlots() {
-    for (uint32_t record = 0; record < header_.tensor_count; record++) {
-      if (record + kLookAhead < header_.tensor_count) {
-        __builtin_prefetch(&slots_[FirstSlot(records_[record + kLookAhead].name_hash)], 1);
+  // Puts every record into its name's bucket.
+  void FillEntries() {
+    for (const ScannedShard& shard : shards_) {
+      for (const ScannedTensor& tensor : shard.header.tensors) buckets_[BucketOf(tensor.name_hash)]++;
+    }
+    uint32_t end = 0;
+    for (uint32_t bucket = 0; bucket < header_.bucket_count; bucket++) buckets_[bucket] = end += buckets_[bucket];
+    buckets_[header_.bucket_count] = end;
+    // From the last to the first, so that each bucket's end moves to its beginning.
+    uint32_t record = header_.tensor_count;
+    for (size_t shard = shards_.size(); shard-- > 0;) {
+      const std::vector<ScannedTensor>& tensors = shards_[shard].header.tensors;
+      for (size_t at = tensors.size(); at-- > 0;) {
+        const uint32_t hash = tensors[at].name_hash;
+        entries_[--buckets_[BucketOf(hash)]] = {hash, --record};
       }
-      const uint32_t hash = records_[record].name_hash;
-      uint32_t slot = FirstSlot(hash);
-      for (; slots_[slot] != 0; slot = (slot + 1) & (header_.slot_count - 1)) {
-        const Record& other = records_[slots_[slot] - 1];
-        if (other.name_hash == hash && NameOf(other) == NameOf(records_[record])) return false;
-      }
-      slots_[slot] = record + 1;
+    }
+  }
+
+  // Whoever makes many names of one hash must gain nothing: a bucket is sorted, and searched by halves. False for a name
+  // that comes twice.
+  bool SortBuckets() {
+    for (uint32_t bucket = 0; bucket < header_.bucket_count; bucket++) {
+      NameEntry* const begin = entries_ + buckets_[bucket];
+      NameEntry* const end = entries_ + buckets_[bucket + 1];
+      if (end - begin < 2) continue;
+      std::sort(begin, end, [this](const NameEntry& a, const NameEntry& b) {
+        return a.hash != b.hash ? a.hash < b.hash : NameOf(a) < NameOf(b);
+      });
+      const auto same = [this](const NameEntry& a, const NameEntry& b) { return a.hash == b.hash && NameOf(a) == NameOf(b); };
+      if (std::adjacent_find(begin, end, same) != end) return false;
     }
     return true;
   }
 
   uint32_t Find(std::string_view name, uint32_t hash) const {
-    for (uint32_t slot = FirstSlot(hash); slots_[slot] != 0; slot = (slot + 1) & (header_.slot_count - 1)) {
-      const Record& record = records_[slots_[slot] - 1];
-      if (record.name_hash == hash && NameOf(record) == name) return slots_[slot] - 1;
-    }
-    return kNone;
+    const uint32_t* const bucket = buckets_ + BucketOf(hash);
+    const NameEntry* const end = entries_ + bucket[1];
+    const auto before = [&](const NameEntry& entry, std::string_view wanted) {
+      return entry.hash != hash ? entry.hash < hash : NameOf(entry) < wanted;
+    };
+    const NameEntry* const found = std::lower_bound<const NameEntry*>(entries_ + bucket[0], end, name, before);
+    return found != end && found->hash == hash && NameOf(*found) == name ? found->record : kNone;
   }
 
-  uint32_t FirstSlot(uint32_t hash) const { return hash & (header_.slot_count - 1); }
+  uint32_t BucketOf(uint32_t hash) const { return hash >> (std::countl_zero(header_.bucket_count) + 1); }
 
-  std::string_view NameOf(const Record& record) const { return {names_ + record.name_offset, record.name_length}; }
+  // Of the hash's bucket, or where it would be.
+  const NameEntry* FirstEntry(uint32_t hash) const {
+    return &entries_[std::min(buckets_[BucketOf(hash)], header_.tensor_count - 1)];
+  }
+
+  std::string_view NameOf(const NameEntry& entry) const {
+    const Record& record = records_[entry.record];
+    return {names_ + record.name_offset, record.name_length};
+  }
 
   const std::vector<ScannedShard>& shards_;
   TableMemory& memory_;
   TableHeader header_{};
   Record* records_ = nullptr;
-  uint32_t* slots_ = nullptr;
+  uint32_t* buckets_ = nullptr;
+  NameEntry* entries_ = nullptr;
   char* names_ = nullptr;
   uint32_t named_ = 0;  // bytes
 };
 
 }  // namespace
-
-// FNV-1a, as hashName() in packages/checkpoint/src/directory-layout.ts.
-uint32_t HashName(std::string_view name) {
-  uint32_t hash = 0x811c9dc5;
-  for (const char byte : name) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x01000193;
-  return hash;
-}
-
-TableMemory::~TableMemory() {
-  if (base_ != nullptr) munmap(base_, byte_length_);
-}
-
-bool TableMemory::Allocate(size_t byte_length) {
-  void* const base = mmap(nullptr, byte_length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (base == MAP_FAILED) return false;
-  base_ = static_cast<uint8_t*>(base);
-  byte_length_ = byte_length;
-  return true;
-}
-
-uint8_t* TableMemory::Release() {
-  uint8_t* const base = base_;
-  base_ = nullptr;
-  return base;
-}
 
 bool LayOutTable(const std::vector<ScannedShard>& shards, const ScannedIndex* index, TableMemory& memory) {
   Table table(shards, memory);

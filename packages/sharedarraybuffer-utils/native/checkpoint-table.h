@@ -1,12 +1,13 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "file-time.h"
 #include "header-scan.h"
 #include "index-scan.h"
+#include "table-memory.h"
 
 namespace onecopy {
 
@@ -17,29 +18,8 @@ struct ScannedShard {
   uint64_t byte_length = 0;
   uint64_t data_offset = 0;  // first byte behind the header
   uint64_t inode = 0;
-  uint64_t modified_ns = 0;  // since the epoch
+  FileTime modified;
   ScannedHeader header;
-  std::vector<uint32_t> name_hashes;  // of the header's tensors
-};
-
-uint32_t HashName(std::string_view name);
-
-// Memory for a table, zeroed, of its own pages; Release() gives it away.
-class TableMemory {
- public:
-  TableMemory() = default;
-  ~TableMemory();
-  TableMemory(const TableMemory&) = delete;
-  TableMemory& operator=(const TableMemory&) = delete;
-
-  bool Allocate(size_t byte_length);
-  uint8_t* base() const { return base_; }
-  size_t byte_length() const { return byte_length_; }
-  uint8_t* Release();
-
- private:
-  uint8_t* base_ = nullptr;
-  size_t byte_length_ = 0;
 };
 
 // Lays out the directory that packages/checkpoint/src/directory-layout.ts describes, byte for byte as build-directory.ts

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "json-cursor.h"
+#include "name-hash.h"
 
 namespace onecopy {
 namespace {
@@ -17,6 +18,7 @@ class HeaderScan {
       : json_(json.data(), json.data() + json.size()), dtypes_(dtypes), header_(header) {
     header.tensors.reserve(json.size() / kUsualEntryBytes + 1);
     header.shapes.reserve(json.size() / kUsualEntryBytes * 2 + 1);
+    header.names.reserve(json.size() / 2);
     header.metadata = "null";
   }
 
@@ -40,7 +42,9 @@ class HeaderScan {
 
   bool ReadTensor(std::string_view name) {
     ScannedTensor tensor{};
-    tensor.name = name;
+    tensor.name_at = static_cast<uint32_t>(header_.names.size());
+    tensor.name_length = static_cast<uint32_t>(name.size());
+    tensor.name_hash = HashName(name);
     uint64_t elements;
     if (!json_.Take('{') || !TakeField("\"dtype\"") || !ReadDtype(tensor.dtype)) return false;
     if (!json_.Take(',') || !TakeField("\"shape\"") || !ReadShape(tensor, elements)) return false;
@@ -50,6 +54,7 @@ class HeaderScan {
     if (tensor.begin != cursor_ || tensor.end < tensor.begin) return false;
     if ((tensor.end - tensor.begin) * 8 != elements * dtypes_[tensor.dtype].bits) return false;
     cursor_ = tensor.end;
+    header_.names.append(name);
     header_.tensors.push_back(tensor);
     return true;
   }

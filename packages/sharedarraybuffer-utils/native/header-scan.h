@@ -16,16 +16,20 @@ struct Dtype {
 
 // A tensor of a header, in the order of the data.
 struct ScannedTensor {
-  std::string_view name;  // in the header's bytes
-  uint64_t begin;         // bytes behind the header
+  uint64_t begin;  // bytes behind the header
   uint64_t end;
+  uint32_t name_at;  // first byte in `names`
+  uint32_t name_length;
+  uint32_t name_hash;
   uint32_t dtype;
   uint32_t shape_at;  // first dimension in `shapes`
   uint32_t rank;
 };
 
+// Keeps nothing of the header's bytes: they may go before the next header is read.
 struct ScannedHeader {
   std::vector<ScannedTensor> tensors;
+  std::string names;  // of all tensors, one behind the other
   std::vector<double> shapes;
   std::string metadata;  // as JSON: an array of pairs, or null
 };

@@ -1,8 +1,8 @@
 #include "index-scan.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
-#include <unordered_map>
 
 #include "json-cursor.h"
 
@@ -92,7 +92,7 @@ class IndexScan {
 
   JsonCursor json_;
   ScannedIndex& index_;
-  std::unordered_map<std::string_view, uint32_t> shards_;
+  std::map<std::string_view, uint32_t> shards_;  // not by hash: names of one hash would take quadratic time
 };
 
 }  // namespace

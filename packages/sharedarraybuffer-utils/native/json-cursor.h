@@ -55,20 +55,20 @@ class JsonCursor {
     return digits > 0 && digits <= 15 && (digits == 1 || *begin != '0');
   }
 
-  // Steps over any number.
+  // Steps over a number that is surely within the range of a double: 200 digits and a power of 99 are below 10^308.
   bool TakeNumber() {
     SkipSpace();
     if (*at_ == '-') at_++;
     if (*at_ == '0') at_++;
-    else if (!TakeDigits()) return false;
+    else if (!TakeDigits(200)) return false;
     if (*at_ == '.') {
       at_++;
-      if (!TakeDigits()) return false;
+      if (!TakeDigits(200)) return false;
     }
     if ((*at_ | 0x20) != 'e') return true;
     at_++;
     if (*at_ == '+' || *at_ == '-') at_++;
-    return TakeDigits();
+    return TakeDigits(2);
   }
 
   // Whether nothing but space is left.
@@ -83,10 +83,10 @@ class JsonCursor {
 
   static bool IsDigit(char byte) { return byte >= '0' && byte <= '9'; }
 
-  bool TakeDigits() {
+  bool TakeDigits(ptrdiff_t most) {
     const char* const begin = at_;
     while (IsDigit(*at_)) at_++;
-    return at_ > begin;
+    return at_ > begin && at_ - begin <= most;
   }
 
   // The first high bit marks the first zero byte; marks above it may be false.

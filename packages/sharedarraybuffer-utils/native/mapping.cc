@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <mutex>
 #include <vector>
 
@@ -58,8 +59,7 @@ void ReleaseHandle(Mapping* mapping) {
 }
 
 FileIdentity IdentityOf(const struct stat& file) {
-  return {file.st_dev, file.st_ino, static_cast<uint64_t>(file.st_size),
-          file.st_mtim.tv_sec * 1'000'000'000LL + file.st_mtim.tv_nsec};
+  return {file.st_dev, file.st_ino, static_cast<uint64_t>(file.st_size), FileTime::Of(file)};
 }
 
 // The kernel answers mincore truthfully only to those who own the file or may write to it; to others every page looks
@@ -96,13 +96,20 @@ Napi::Object Describe(Napi::Env env, Mapping* mapping) {
   result.Set("address", Napi::BigInt::New(env, static_cast<uint64_t>(reinterpret_cast<uintptr_t>(mapping->base))));
   result.Set("device", Napi::BigInt::New(env, mapping->identity.device));
   result.Set("inode", Napi::BigInt::New(env, mapping->identity.inode));
-  result.Set("modifiedNs", Napi::BigInt::New(env, mapping->identity.modified_ns));
+  result.Set("modifiedNs", NanosecondsOf(env, mapping->identity.modified));
   result.Set("sealed", Napi::Boolean::New(env, mapping->sealed));
   result.Set("residencyVisible", Napi::Boolean::New(env, mapping->residency_visible));
   return result;
 }
 
 }  // namespace
+
+Napi::BigInt NanosecondsOf(Napi::Env env, FileTime time) {
+  const __int128 value = static_cast<__int128>(time.seconds) * 1'000'000'000 + time.nanoseconds;
+  const auto magnitude = static_cast<unsigned __int128>(value < 0 ? -value : value);
+  const uint64_t words[] = {static_cast<uint64_t>(magnitude), static_cast<uint64_t>(magnitude >> 64)};
+  return Napi::BigInt::New(env, value < 0, std::size(words), words);
+}
 
 void RetainBuffer(Mapping* mapping) {
   std::lock_guard lock(TheRegistry().mutex);

@@ -11,6 +11,8 @@
 #include <string>
 #include <utility>
 
+#include "file-time.h"
+
 namespace onecopy {
 
 // Which file, in which state, a mapping shows: two opens with the same identity share one mapping.
@@ -18,7 +20,7 @@ struct FileIdentity {
   uint64_t device = 0;
   uint64_t inode = 0;
   uint64_t byte_length = 0;
-  int64_t modified_ns = 0;
+  FileTime modified;
   bool operator==(const FileIdentity&) const = default;
 };
 
@@ -69,6 +71,9 @@ struct Handle {
 
 // The open mapping behind the argument; throws when it was closed.
 Mapping* OpenMapping(const Napi::CallbackInfo& info, size_t argument);
+
+// As one number, of as many bits as it takes.
+Napi::BigInt NanosecondsOf(Napi::Env env, FileTime time);
 
 Napi::Value MapDescriptor(const Napi::CallbackInfo& info);
 Napi::Value AdoptMapping(const Napi::CallbackInfo& info);

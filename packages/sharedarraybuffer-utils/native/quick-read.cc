@@ -18,6 +18,7 @@
 
 #include "checkpoint-table.h"
 #include "json-cursor.h"
+#include "mapping.h"
 #include "shared-buffer.h"
 
 namespace onecopy {
@@ -51,7 +52,7 @@ class File {
     struct stat before;
     if (stat(path.c_str(), &before) != 0 || !S_ISREG(before.st_mode)) return false;
     descriptor_ = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    return descriptor_ >= 0 && fstat(descriptor_, &state_) == 0 && S_ISREG(state_.st_mode) && state_.st_mtim.tv_sec >= 0;
+    return descriptor_ >= 0 && fstat(descriptor_, &state_) == 0 && S_ISREG(state_.st_mode);
   }
 
   bool Read(char* to, size_t length, size_t offset) const {
@@ -66,9 +67,7 @@ class File {
 
   uint64_t byte_length() const { return static_cast<uint64_t>(state_.st_size); }
   uint64_t inode() const { return state_.st_ino; }
-  uint64_t modified_ns() const {
-    return static_cast<uint64_t>(state_.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(state_.st_mtim.tv_nsec);
-  }
+  FileTime modified() const { return FileTime::Of(state_); }
   int descriptor() const { return descriptor_; }
 
   int Release() {
@@ -173,13 +172,10 @@ class Reader {
     shard.path = path;
     shard.byte_length = file.byte_length();
     shard.inode = file.inode();
-    shard.modified_ns = file.modified_ns();
+    shard.modified = file.modified();
     if (!ReadHeader(source, shard)) return false;
     const uint64_t data_length = shard.byte_length - shard.data_offset;
-    if (!ScanHeader(json.view(), data_length, request_.dtypes, shard.header)) return false;
-    shard.name_hashes.reserve(shard.header.tensors.size());
-    for (const ScannedTensor& tensor : shard.header.tensors) shard.name_hashes.push_back(HashName(tensor.name));
-    return true;
+    return ScanHeader(json.view(), data_length, request_.dtypes, shard.header);
   }
 
   bool ReadHeader(ShardFile& source, ScannedShard& shard) const {
@@ -213,7 +209,7 @@ Napi::Object StateOf(Napi::Env env, const File& file) {
   Napi::Object state = Napi::Object::New(env);
   state.Set("byteLength", Napi::Number::New(env, static_cast<double>(file.byte_length())));
   state.Set("inode", Napi::BigInt::New(env, file.inode()));
-  state.Set("modifiedNs", Napi::BigInt::New(env, file.modified_ns()));
+  state.Set("modifiedNs", NanosecondsOf(env, file.modified()));
   return state;
 }
 

@@ -86,11 +86,15 @@ describeWithAddon('mapping', () => {
     expect(error.message).toContain('fstat failed with EBADF')
   })
 
-  test('identity says which file in which state is shown', () => {
-    using mapping = mapFile(path)
-    const { dev, ino, mtimeNs } = statSync(path, { bigint: true })
-    expect(mapping.identity).toEqual({ device: dev, inode: ino, modifiedNs: mtimeNs, byteLength })
-  })
+  test.each([undefined, '1960-01-01', '2300-01-01'])(
+    'identity says which file in which state is shown, modified %s',
+    (day) => {
+      if (day !== undefined) utimesSync(path, new Date(), new Date(day))
+      using mapping = mapFile(path)
+      const { dev, ino, mtimeNs } = statSync(path, { bigint: true })
+      expect(mapping.identity).toEqual({ device: dev, inode: ino, modifiedNs: mtimeNs, byteLength })
+    },
+  )
 
   test('mapFile() says FILE_CHANGED with both sizes when expectedByteLength is not what is there', async () => {
     const file = writePattern(folder, 'changed', byteLength)
