@@ -103,7 +103,7 @@ test('buildDirectory() compares names of one hash n log n times, and every one o
   const { compare } = Buffer.prototype
   onTestFinished(() => void Object.assign(Buffer.prototype, { compare }))
   let compared = 0
-  Buffer.prototype.compare = function (...places) {
+  Buffer.prototype.compare = function (this: Buffer, ...places: Parameters<Buffer['compare']>) {
     compared++
     return compare.apply(this, places)
   }

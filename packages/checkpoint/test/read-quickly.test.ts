@@ -105,7 +105,7 @@ describe('openCheckpoint() takes files with a time of modification', () => {
 })
 
 test('readQuickly() and the strict parsers agree on many names of one hash', async () => {
-  const tensors = collidingNames(2 ** 12).map((name) => tensor(name, 'U8', [0]))
+  const tensors = collidingNames(2 ** 11).map((name) => tensor(name, 'U8', [0]))
   const entries = entriesOf([tensors])
   expect(await agrees(inFolder([tensors], indexJson(entries.toReversed())).source)).toEqual({ quick: true, code: 'ok' })
   const twice = [...tensors, tensors[77]!]
