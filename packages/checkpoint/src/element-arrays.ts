@@ -44,6 +44,18 @@ export function elementArray(dtype: Dtype, buffer: SharedArrayBuffer, name: stri
   return orTooLarge(name, `A ${array.name} of ${elements} elements`, () => new array(buffer))
 }
 
+/** The class of the typed array that shows a dtype. */
+export function arrayNameOf(dtype: Dtype): string {
+  return ARRAYS[dtype].name
+}
+
+/** Whether a view has the elements of a dtype, or plain bytes. Views of other realms have the same tags. */
+export function holdsElements(dtype: Dtype, view: ArrayBufferView): boolean {
+  const tag = (view as { readonly [Symbol.toStringTag]?: string })[Symbol.toStringTag] ?? ''
+  if (['Uint8Array', 'Uint8ClampedArray', 'DataView'].includes(tag)) return true
+  return tag === ARRAYS[dtype].name || (dtype === 'F16' && tag === 'Float16Array')
+}
+
 /**
  * What `make` returns, a typed array that may be too long.
  * @param what the array, as the beginning of a sentence

@@ -24,6 +24,8 @@ export type CheckpointErrorCode =
   | 'PART_MISSING'
   | 'SAVE_INVALID'
   | 'SAVE_FAILED'
+  | 'SAVE_IN_PROGRESS'
+  | 'SAVE_INTERRUPTED'
 
 /** Facts that an error carries beside its message; a key is present only where it is known. */
 export interface CheckpointErrorFields {
@@ -31,6 +33,8 @@ export interface CheckpointErrorFields {
   readonly path?: string
   /** The tensor concerned. */
   readonly tensor?: string
+  /** The process concerned. */
+  readonly pid?: number
   /** Names or files that the caller may have meant, best first. */
   readonly candidates?: readonly string[]
   readonly cause?: unknown
@@ -42,6 +46,7 @@ export class CheckpointError extends Error {
   readonly code: CheckpointErrorCode
   readonly path: string | undefined
   readonly tensor: string | undefined
+  readonly pid: number | undefined
   readonly candidates: readonly string[] | undefined
 
   constructor(code: CheckpointErrorCode, message: string, fields: CheckpointErrorFields = {}) {
@@ -49,6 +54,7 @@ export class CheckpointError extends Error {
     this.code = code
     this.path = fields.path
     this.tensor = fields.tensor
+    this.pid = fields.pid
     this.candidates = fields.candidates
   }
 }

@@ -1,4 +1,4 @@
-import type { Selection } from '@onecopy/safetensors'
+import { checkArgument, checkOptions, rules, type Selection } from '@onecopy/safetensors'
 import { type ByteRange, FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { Checkpoint } from './checkpoint.ts'
 import type { Directory } from './directory.ts'
@@ -8,7 +8,16 @@ import { closeShards, type OpenShard } from './open-shard.ts'
 import { assertIndexUnchanged } from './read-index.ts'
 import { type ReadFiles, readQuickly } from './read-quickly.ts'
 import { readStrictly } from './read-strictly.ts'
-import { type Backing, chooseBacking, type ReadOptions, type ShardMemory, takeMemory } from './shard-memory.ts'
+import {
+  type Backing,
+  backingsFor,
+  isUnmappable,
+  type ReadOptions,
+  type ShardMemory,
+  takeMemory,
+  warnOnce,
+} from './shard-memory.ts'
+import { assertOneSave } from './unfinished-save.ts'
 
 /** How a checkpoint's pages come into RAM. */
 export type ResidencyPolicy = 'lazy' | 'populate' | 'lock'
@@ -18,9 +27,10 @@ export interface OpenOptions extends LocateOptions, ReadOptions {
   /**
    * What the bytes are: `file` maps the files (the page cache, shared with all processes), `sealed` copies them into
    * memory that nobody can change any more (a coordinator hands it to other processes), `heap` reads them into this
-   * process's memory, shared by its threads. @default `file` where this machine can, else `heap` with a warning
+   * process's memory, shared by its threads. `auto` is `file` where the machine and the file system can, else `sealed` or
+   * `heap` with a warning. @default `auto`
    */
-  readonly backing?: Backing
+  readonly backing?: Backing | 'auto'
   /**
    * `lazy` reads nothing until it is touched, `populate` resolves when everything is in RAM, `lock` also keeps it there.
    * @default `lazy`
@@ -37,8 +47,24 @@ export interface OpenOptions extends LocateOptions, ReadOptions {
  * @throws CheckpointError, SafetensorsError (a file's content), SharedMemoryError (mapping); see docs/errors.md
  */
 export async function openCheckpoint(source: CheckpointSource, options: OpenOptions = {}): Promise<Checkpoint> {
-  const { signal, residency = 'lazy' } = options
-  signal?.throwIfAborted()
+  checkOpening(source, options)
+  options.signal?.throwIfAborted()
+  const checkpoint = await open(source, options)
+  const { signal, onProgress, residency = 'lazy' } = options
+  try {
+    signal?.throwIfAborted()
+    const progress = { ...(onProgress && { onProgress }), ...(signal && { signal }) }
+    if (residency === 'populate') await checkpoint.prefetch(progress)
+    if (residency === 'lock') await checkpoint.lock(progress)
+  } catch (error) {
+    checkpoint.close()
+    throw error
+  }
+  return checkpoint
+}
+
+async function open(source: CheckpointSource, options: OpenOptions): Promise<Checkpoint> {
+  const { signal } = options
   const { label, read } = await readFiles(source, options).catch(async (error) => {
     const { explainError } = await import('./diagnose/explain-error.ts')
     throw await explainError(error)
@@ -52,15 +78,12 @@ export async function openCheckpoint(source: CheckpointSource, options: OpenOpti
   }
   try {
     if (read.index !== null) await assertIndexUnchanged(read.index)
-    signal?.throwIfAborted()
-    const progress = { ...(options.onProgress && { onProgress: options.onProgress }), ...(signal && { signal }) }
-    if (residency === 'populate') await checkpoint.prefetch(progress)
-    if (residency === 'lock') await checkpoint.lock(progress)
+    else if (read.shards.length > 1) await assertOneSave(read.shards)
+    return checkpoint
   } catch (error) {
     checkpoint.close()
     throw error
   }
-  return checkpoint
 }
 
 async function readFiles(source: CheckpointSource, options: OpenOptions): Promise<{ label: string; read: ReadFiles }> {
@@ -68,9 +91,45 @@ async function readFiles(source: CheckpointSource, options: OpenOptions): Promis
   return { label: files.label, read: (await readQuickly(files)) ?? (await readStrictly(files, options.signal)) }
 }
 
-async function take(label: string, { directory, shards }: ReadFiles, options: OpenOptions): Promise<Checkpoint> {
-  const { selection, signal, onProgress } = options
-  const backing = chooseBacking(options.backing)
+/** Each shape of a source, and what it may not be; whether there is a checkpoint is found out by looking. */
+const SOURCE = {
+  must: 'a path, a URL, hf:org/name, or a list of the paths of shards',
+  isKind: (value: unknown) =>
+    typeof value === 'string' || value instanceof URL || rules.listOf(rules.text).isKind(value),
+}
+
+function checkOpening(source: unknown, options: unknown): void {
+  checkArgument('The source of openCheckpoint()', source, SOURCE)
+  checkOptions('openCheckpoint()', options, {
+    backing: rules.oneOf('auto', 'file', 'sealed', 'heap'),
+    residency: rules.oneOf('lazy', 'populate', 'lock'),
+    selection: null, // resolveSelection
+    variant: rules.text,
+    prefer: rules.oneOf('index', 'single'),
+    onProgress: rules.callback,
+    signal: rules.signal,
+  })
+}
+
+async function take(label: string, read: ReadFiles, options: OpenOptions): Promise<Checkpoint> {
+  const [backing, other] = backingsFor(options.backing ?? 'auto')
+  try {
+    return await takeInto(backing, label, read, options)
+  } catch (error) {
+    if (other === undefined || !isUnmappable(error)) throw error
+    const what = other === 'sealed' ? 'sealed memory' : "this process's own memory"
+    const bytes = `${read.directory.tensorBytes} bytes of tensors`
+    warnOnce('ONECOPY_NO_MMAP', `The file system of "${error.path}" cannot map files: ${bytes} are copied into ${what}`)
+    return takeInto(other, label, read, options)
+  }
+}
+
+async function takeInto(
+  backing: Backing,
+  label: string,
+  { directory, shards }: ReadFiles,
+  { selection, signal, onProgress }: OpenOptions,
+): Promise<Checkpoint> {
   const reading = { ...(onProgress && { onProgress }), ...(signal && { signal }) }
   if (selection !== undefined && backing !== 'file') {
     return openSelected(label, directory, shards, selection, { ...reading, backing })

@@ -1,4 +1,11 @@
-import { assertPlainShardName, type Dtype, quoteName, shardFileName, tensorByteLength } from '@onecopy/safetensors'
+import {
+  assertPlainShardName,
+  checkArgument,
+  type Dtype,
+  quoteName,
+  shardFileName,
+  tensorByteLength,
+} from '@onecopy/safetensors'
 import { CheckpointError } from './errors.ts'
 
 /** The name, type and form of a tensor to be written. */
@@ -24,7 +31,7 @@ export interface ShardNaming {
  * Spreads tensors over shards as huggingface_hub does: in the given order, each shard filled until the next tensor would
  * exceed the limit; a tensor larger than the limit gets a shard of its own, numbered before the one being filled.
  * @param maxShardBytes of tensor bytes, without the header
- * @throws CheckpointError SAVE_INVALID for a limit that is not positive or a name given twice
+ * @throws RangeError for a limit that is not positive; CheckpointError SAVE_INVALID for a name given twice
  * @throws SafetensorsError for a dtype or shape that cannot be written, SAFETENSORS_UNSAFE_SHARD_NAME for the naming
  */
 export function planShards<Tensor extends TensorSpec>(
@@ -32,12 +39,11 @@ export function planShards<Tensor extends TensorSpec>(
   maxShardBytes: number,
   naming: ShardNaming,
 ): PlannedShard<Tensor>[] {
-  if (!(maxShardBytes > 0)) {
-    throw new CheckpointError(
-      'SAVE_INVALID',
-      `maxShardBytes is ${maxShardBytes}; it must be a positive number of bytes`,
-    )
-  }
+  checkArgument('The option maxShardBytes of saveCheckpoint()', maxShardBytes, {
+    must: 'a number of bytes above 0',
+    isKind: (value) => typeof value === 'number',
+    isWithin: (bytes: number) => bytes > 0,
+  })
   const names = new Set<string>()
   const groups: Tensor[][] = []
   let current: Tensor[] = []

@@ -1,18 +1,26 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import type { BigIntStats } from 'node:fs'
+import { mkdir, open, readdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import {
+  checkArgument,
+  checkMetadata,
+  checkOptions,
   indexFileName,
-  parseShardFileName,
+  type MetadataInput,
+  rules,
   SafetensorsError,
   serializeShardIndex,
   tensorByteLength,
 } from '@onecopy/safetensors'
 import { CheckpointError, messageOf } from './errors.ts'
 import { type PlannedShard, planShards, type ShardNaming } from './plan-shards.ts'
+import { assertReplaceable, replaceFiles, type WrittenFile } from './replace-files.ts'
 import type { Progress } from './residency.ts'
+import { familyOf, SaveMark } from './save-mark.ts'
 import type { TensorView } from './tensor-view.ts'
-import { type TensorToSave, writeShard } from './write-shard.ts'
+import { type TensorsToSave, type TensorToSave, tensorsToSave } from './tensors-to-save.ts'
+import { writeShard } from './write-shard.ts'
 
 /** huggingface_hub's own default. */
 const DEFAULT_MAX_SHARD_BYTES = 5_000_000_000
@@ -22,7 +30,7 @@ export interface SaveOptions {
   /** Tensor bytes in one shard at most; a larger tensor gets a shard of its own. @default 5 GB, as huggingface_hub */
   readonly maxShardBytes?: number
   /** Written as `__metadata__` of every shard and into the index. @default `{ format: 'pt' }`, which loaders look for */
-  readonly metadata?: Readonly<Record<string, string>> | null
+  readonly metadata?: MetadataInput
   /** What the file names begin with. @default `model` */
   readonly stem?: string
   /** The variant in the file names, such as `fp16`. @default none */
@@ -46,19 +54,23 @@ export interface SavedCheckpoint {
  *
  * All files are written beside their final names, synced, and renamed into place, the index last: readers that have the
  * old files mapped keep them, and a reader that opens meanwhile gets the old checkpoint, the new one, or an error, never
- * a mixture. Shards of an earlier save with the same stem and variant are removed.
+ * a mixture. Shards of an earlier save with the same stem and variant are removed, and so is what a save that was killed has
+ * left. One save at a time goes to a folder, stem and variant.
  * @param directory made if it is missing
- * @throws CheckpointError SAVE_INVALID (the input), SAVE_FAILED (the disk); SafetensorsError for what cannot be written
+ * @param tensors a list, or a Map or object by name; views may be those of the checkpoint that is replaced
+ * @throws CheckpointError SAVE_INVALID (the input), SAVE_IN_PROGRESS (another save), SAVE_FAILED (the disk); SafetensorsError
+ * for what cannot be written; TypeError, RangeError for a wrong argument or option
  */
 export async function saveCheckpoint(
   directory: string,
-  tensors: Iterable<TensorToSave | TensorView>,
+  tensors: TensorsToSave,
   options: SaveOptions = {},
 ): Promise<SavedCheckpoint> {
+  checkSaving(directory, options)
   const { maxShardBytes = DEFAULT_MAX_SHARD_BYTES, metadata = { format: 'pt' }, signal, onProgress } = options
   const naming: ShardNaming = { stem: options.stem ?? 'model', variant: options.variant ?? null }
   const folder = resolve(directory)
-  const all = [...tensors]
+  const all = tensorsToSave(tensors)
   const shards = planShards(all, maxShardBytes, naming)
   const totalBytes = all.reduce((sum, { dtype, shape }) => sum + tensorByteLength(dtype, shape), 0)
   const index = shards.length > 1 ? serializeIndex(shards, totalBytes, metadata) : null
@@ -70,24 +82,35 @@ export async function saveCheckpoint(
   }
   const indexName = indexFileName(naming)
   const names = shards.map(({ fileName }) => fileName)
+  let mark: SaveMark | null = null
+  let replacing = false
   try {
     await mkdir(folder, { recursive: true })
-    for (const { fileName, tensors: own } of shards) {
-      await writeShard(join(folder, fileName + suffix), own, metadata, { onBytes, signal })
+    mark = await SaveMark.take(folder, naming, suffix)
+    const written: WrittenFile[] = []
+    for (const { fileName: name, tensors: own } of shards) {
+      const path = join(folder, name + suffix)
+      written.push({ name, state: await writeShard(path, own, metadata, { onBytes, signal }) })
     }
-    if (index !== null) await writeSynced(join(folder, indexName + suffix), index)
+    const writtenIndex =
+      index === null ? null : { name: indexName, state: await writeSynced(join(folder, indexName + suffix), index) }
     signal?.throwIfAborted()
-    const stale = (await readdir(folder)).filter((name) => belongsTo(name, naming) && !names.includes(name))
-    // From here to the last rename a reader finds either the old index gone (an error) or the new one (all shards new).
-    await rm(join(folder, indexName), { force: true })
-    for (const name of names) await rename(join(folder, name + suffix), join(folder, name))
-    for (const name of stale) await rm(join(folder, name), { force: true })
-    if (index !== null) await rename(join(folder, indexName + suffix), join(folder, indexName))
-    await syncFolder(folder)
+    const family = familyOf(naming)
+    const stale = (await readdir(folder)).filter((name) => isShardOf(name, family) && !names.includes(name))
+    await assertReplaceable(folder, [...names, indexName])
+    await mark.beginReplacing()
+    replacing = true
+    await replaceFiles({ folder, suffix, shards: written, index: writtenIndex, indexName, stale })
+    await mark.endReplacing()
   } catch (cause) {
-    for (const name of [...names, indexName]) await rm(join(folder, name + suffix), { force: true }).catch(() => {})
-    if (cause instanceof CheckpointError || cause instanceof SafetensorsError || signal?.aborted) throw cause
-    throw new CheckpointError('SAVE_FAILED', `Cannot save to "${folder}": ${messageOf(cause)}`, { path: folder, cause })
+    if (!replacing) await removeAll([...names, indexName].map((name) => join(folder, name + suffix)))
+    if (cause instanceof CheckpointError || cause instanceof SafetensorsError || (signal?.aborted && !replacing))
+      throw cause
+    const left = replacing ? '; its files are of two saves now: save again' : ''
+    const message = `Cannot save ${totalBytes} bytes to "${folder}": ${messageOf(cause)}${left}`
+    throw new CheckpointError('SAVE_FAILED', message, { path: folder, cause })
+  } finally {
+    await mark?.end().catch(() => {}) // the folder may be gone; that is said already
   }
   return {
     shardPaths: names.map((name) => join(folder, name)),
@@ -96,43 +119,56 @@ export async function saveCheckpoint(
   }
 }
 
+const NAME_PART = { ...rules.text, must: 'a text that is not empty', isWithin: (text: string) => text !== '' }
+
+function checkSaving(directory: unknown, options: SaveOptions): void {
+  const isWithin = (path: string): boolean => path !== '' && !path.includes('\0')
+  checkArgument('The directory of saveCheckpoint()', directory, {
+    ...rules.text,
+    must: 'the path of a folder',
+    isWithin,
+  })
+  checkOptions('saveCheckpoint()', options, {
+    maxShardBytes: null, // planShards
+    metadata: null,
+    stem: NAME_PART,
+    variant: NAME_PART,
+    onProgress: rules.callback,
+    signal: rules.signal,
+  })
+  if (options.metadata != null) checkMetadata('The option metadata of saveCheckpoint()', options.metadata)
+}
+
 function serializeIndex(
   shards: readonly PlannedShard<TensorToSave | TensorView>[],
   totalSize: number,
-  metadata: Readonly<Record<string, string>> | null,
+  metadata: MetadataInput,
 ): Uint8Array {
   const weightMap = new Map<string, string>()
   for (const { fileName, tensors } of shards) for (const { name } of tensors) weightMap.set(name, fileName)
-  return serializeShardIndex({ weightMap, totalSize, metadata: new Map(Object.entries(metadata ?? {})) })
+  return serializeShardIndex({ weightMap, totalSize, metadata: entriesOf(metadata) })
+}
+
+function entriesOf(metadata: MetadataInput): ReadonlyMap<string, string> {
+  return metadata instanceof Map ? metadata : new Map(Object.entries(metadata ?? {}))
 }
 
 /** Whether a file is a shard that an earlier save with the same names may have left. */
-function belongsTo(fileName: string, naming: ShardNaming): boolean {
-  const parsed = parseShardFileName(fileName)
-  return parsed !== null && marked(parsed) === marked(naming)
+function isShardOf(name: string, family: string | null): boolean {
+  return name.endsWith('.safetensors') && familyOf(name) === family
 }
 
-/** Stem and variant in one: in `my.model.safetensors` nobody can tell where one ends and the other begins. */
-function marked({ stem, variant }: ShardNaming): string {
-  return variant === null ? stem : `${stem}.${variant}`
-}
-
-async function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
+async function writeSynced(path: string, bytes: Uint8Array): Promise<BigIntStats> {
   const file = await open(path, 'wx')
   try {
     await file.writeFile(bytes)
     await file.sync()
+    return await file.stat({ bigint: true })
   } finally {
     await file.close()
   }
 }
 
-/** Makes the renames themselves survive a power failure. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
+async function removeAll(paths: readonly string[]): Promise<void> {
+  for (const path of paths) await rm(path, { force: true }).catch(() => {})
 }

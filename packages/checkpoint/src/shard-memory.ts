@@ -8,6 +8,7 @@ import {
   type HeapCopy,
   type HeapCopyShare,
   mapDescriptor,
+  SharedMemoryError,
   sealFile,
 } from '@onecopy/sharedarraybuffer-utils'
 import { assertShardsUnchanged, type OpenShard } from './open-shard.ts'
@@ -79,16 +80,24 @@ export async function takeMemory(shards: readonly OpenShard[], options: MemoryOp
   }
 }
 
-let warned = false
+/** What a checkpoint's bytes may become, best first: what was asked for, else what this machine has. */
+export function backingsFor(asked: Backing | 'auto'): readonly [Backing, ...Backing[]] {
+  if (asked !== 'auto') return [asked]
+  if (addonFailure === null) return ['file', capabilities().sealing ? 'sealed' : 'heap']
+  warnOnce('ONECOPY_HEAP', `Checkpoints are read into this process's own memory: ${addonFailure}`)
+  return ['heap']
+}
 
-/** The backing that was asked for, else the best that this machine has; a poor one with a warning. */
-export function chooseBacking(asked: Backing | undefined): Backing {
-  if (asked !== undefined) return asked
-  const best = capabilities().backings[0]!
-  if (best === 'heap' && !warned) {
-    warned = true
-    const message = `Checkpoints are read into this process's own memory: ${addonFailure}`
-    process.emitWarning(message, { code: 'ONECOPY_HEAP' })
-  }
-  return best
+/** Whether a file system has no mmap: FUSE with direct I/O, some network disks. */
+export function isUnmappable(error: unknown): error is SharedMemoryError {
+  return error instanceof SharedMemoryError && error.code === 'MAP_FAILED' && error.errnoName === 'ENODEV'
+}
+
+const warned = new Set<string>()
+
+/** A warning that a process gives once for each code. */
+export function warnOnce(code: string, message: string): void {
+  if (warned.has(code)) return
+  warned.add(code)
+  process.emitWarning(message, { code })
 }

@@ -1,7 +1,8 @@
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DTYPE_NAMES } from '@onecopy/safetensors'
-import { mapDescriptor, processMemory } from '@onecopy/sharedarraybuffer-utils'
+import { addonFailure, mapDescriptor, processMemory } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, test } from 'vitest'
 import { openCheckpoint, type Progress } from '../src/index.ts'
 import { closeShards } from '../src/open-shard.ts'
@@ -87,6 +88,43 @@ describe('openCheckpoint() without the addon', () => {
     expect(value).toMatchObject({ backing: 'file', tensors: EXPECTED, inWorker: EXPECTED, warnings: [] })
   })
 })
+
+const hasCompiler = spawnSync('cc', ['--version']).status === 0
+
+describe.skipIf(!hasCompiler || addonFailure !== null)(
+  'openCheckpoint() where the file system cannot map files',
+  () => {
+    /** What open.mjs says where no file below the folder can be mapped. */
+    async function openBelow(folder: string, options: string) {
+      const library = join(temporaryFolder(), 'no-mmap.so')
+      const source = new URL('./children/no-mmap.c', import.meta.url).pathname
+      const built = spawnSync('cc', ['-shared', '-fPIC', '-o', library, source, '-ldl'], { encoding: 'utf8' })
+      expect(built.stderr).toBe('')
+      const { value } = await runChild('open.mjs', [folder, options], {
+        env: { LD_PRELOAD: library, NO_MMAP_IN: folder },
+      })
+      return value
+    }
+
+    test.each(['{}', '{"backing":"auto"}'])('copies the bytes with options %s, and says so once', async (options) => {
+      const folder = sharded()
+      const value = (await openBelow(folder, options)) as { warnings: { message: string }[] }
+      expect(value).toMatchObject({ backing: 'sealed', tensors: EXPECTED, inWorker: EXPECTED })
+      expect(value.warnings).toMatchObject([{ code: 'ONECOPY_NO_MMAP' }])
+      expect(value.warnings[0]!.message).toMatch(
+        /model-00001.* cannot map files: \d+ bytes .* are copied into sealed memory/,
+      )
+    })
+
+    test('does what it is told, and names the backings that work where it is told to map', async () => {
+      const folder = sharded()
+      const { error } = (await openBelow(folder, '{"backing":"file"}')) as { error: { message: string } }
+      expect(error).toMatchObject({ code: 'MAP_FAILED', path: join(folder, 'model-00001-of-00002.safetensors') })
+      expect(error.message).toMatch(/its file system cannot map files .*'sealed' or 'heap'/)
+      expect(await openBelow(folder, '{"backing":"heap"}')).toMatchObject({ backing: 'heap', warnings: [] })
+    })
+  },
+)
 
 describe('openCheckpoint() with residency', () => {
   test.each(['populate', 'lock'] as const)('%s resolves when everything is in RAM', async (residency) => {

@@ -180,6 +180,7 @@ export interface RunningChild {
   /** Resolves when the child has written this to its output. */
   said(text: string): Promise<void>
   write(text: string): void
+  kill(): void
 }
 
 export interface ChildOptions {
@@ -222,7 +223,7 @@ export function startChild(script: string, args: readonly string[], options: Chi
       child.on('close', () => reject(new TypeError(`The child ended without saying "${text}": ${errors}`)))
       look()
     })
-  return { ended, said, write: (text) => child.stdin.write(text) }
+  return { ended, said, write: (text) => child.stdin.write(text), kill: () => child.kill('SIGKILL') }
 }
 
 /** Runs a script of children/ to its end and reads its output, one JSON value. */

@@ -23,7 +23,7 @@ export {
 export type { ResolvedSelection, SelectedTensor, Selection } from './selection.ts'
 export { resolveSelection, validateSelection } from './selection.ts'
 export type { MetadataInput, SerializedHeader, TensorData, TensorSpec } from './serialize.ts'
-export { serialize, serializeHeader } from './serialize.ts'
+export { checkMetadata, serialize, serializeHeader } from './serialize.ts'
 export type { ShardIndex, ShardIndexInput } from './shard-index.ts'
 export { MAX_INDEX_BYTES, parseShardIndex, serializeShardIndex } from './shard-index.ts'
 export type { IndexName, ParsedShardName, ShardName } from './shard-names.ts'

@@ -1,4 +1,5 @@
 import { tensorByteLength } from './byte-length.ts'
+import { checkArgument, rules } from './check-options.ts'
 import { compareDtypes, type Dtype, isDtype } from './dtype.ts'
 import { quoteName, SafetensorsError } from './errors.ts'
 import { HEADER_PREFIX_BYTES, MAX_HEADER_BYTES } from './header.ts'
@@ -114,13 +115,24 @@ class Members {
   }
 }
 
+/**
+ * Sees to it that metadata is one.
+ * @param what how the message calls it
+ * @throws TypeError for something else than a Map or object, and for a key or value that is no text
+ */
+export function checkMetadata(what: string, metadata: unknown): void {
+  checkArgument(what, metadata, { ...rules.object, must: 'a Map or object of texts, or null' })
+  for (const [key, value] of metadata instanceof Map ? metadata : Object.entries(metadata as object)) {
+    checkArgument(`A key of ${what}`, key, rules.text)
+    checkArgument(`${what} under ${quoteName(key)}`, value, rules.text)
+  }
+}
+
 function metadataJson(metadata: NonNullable<MetadataInput>): string {
+  checkMetadata('The metadata', metadata)
   const entries: (readonly [string, string])[] =
     metadata instanceof Map ? [...metadata.entries()] : Object.entries(metadata)
   for (const [key, value] of entries) {
-    if (typeof value !== 'string') {
-      throw new TypeError(`Metadata ${quoteName(key)} is of type ${typeof value}, but must be a string`)
-    }
     if (!isWellFormed(key) || !isWellFormed(value)) throw loneSurrogate(`Metadata ${quoteName(key)}`)
   }
   entries.sort(([a], [b]) => compareUtf8(a, b))

@@ -5,6 +5,7 @@
 #include "descriptor-table.h"
 #include "fault-report.h"
 #include "file-lease.h"
+#include "file-lock.h"
 #include "library-pin.h"
 #include "mapping.h"
 #include "quick-read.h"
@@ -46,6 +47,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("connectUnix", Napi::Function::New<onecopy::ConnectUnix>(env));
   exports.Set("sendDatagram", Napi::Function::New<onecopy::SendDatagram>(env));
   exports.Set("lockFile", Napi::Function::New<onecopy::LockFile>(env));
+  exports.Set("takeFileLock", Napi::Function::New<onecopy::TakeFileLock>(env));
+  exports.Set("releaseFileLock", Napi::Function::New<onecopy::ReleaseFileLock>(env));
+  exports.Set("isFileLocked", Napi::Function::New<onecopy::IsFileLocked>(env));
   exports.Set("takeLease", Napi::Function::New<onecopy::TakeLease>(env));
   exports.Set("leaseHolds", Napi::Function::New<onecopy::LeaseHolds>(env));
   exports.Set("UnixSocket", onecopy::UnixSocket::Define(env));

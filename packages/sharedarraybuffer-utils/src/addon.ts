@@ -76,6 +76,9 @@ export interface Addon {
   connectUnix(path: string): number
   sendDatagram(path: string, text: string): void
   lockFile(path: string): number
+  takeFileLock(path: string): object | null
+  releaseFileLock(handle: object): void
+  isFileLocked(path: string): boolean
   takeLease(descriptor: number): void
   leaseHolds(descriptor: number): boolean
   readonly UnixSocket: new (descriptor: number, onReady: (readable: boolean, writable: boolean) => void) => NativeSocket

@@ -11,6 +11,7 @@ export type SharedMemoryErrorCode =
   | 'LOCK_LIMIT'
   | 'SEAL_FAILED'
   | 'SOCKET_FAILED'
+  | 'LOCK_FAILED'
   | 'LEASE_REFUSED'
   | 'PROCESS_MEMORY_UNREADABLE'
   | 'FORMAT_NOT_CONVERTIBLE'

@@ -234,6 +234,10 @@ export function mapDescriptor(descriptor: number, path: string, options: MapOpti
       const message = `"${path}" must be a regular file, and this descriptor is of something else`
       throw new SharedMemoryError('FILE_NOT_REGULAR', message, { path, cause: error })
     }
+    if (failure?.syscall === 'mmap' && failure.errnoName === 'ENODEV') {
+      const message = `Cannot map "${path}": its file system cannot map files (mmap failed with ENODEV); backing 'sealed' or 'heap' reads it into memory instead`
+      throw new SharedMemoryError('MAP_FAILED', message, { ...failure, path, cause: error })
+    }
     if (failure?.syscall === 'mmap' && failure.errnoName === 'ENOMEM') {
       const limit = native.memoryLimits().addressSpaceLimitBytes
       const why =

@@ -2,6 +2,7 @@ import { closeSync, fstatSync, readSync } from 'node:fs'
 import { HEADER_PREFIX_BYTES, SafetensorsError } from '@onecopy/safetensors'
 import { openRegularFile } from '@onecopy/sharedarraybuffer-utils'
 import { CheckpointError } from '../errors.ts'
+import { explainUnfinished } from '../unfinished-save.ts'
 import { explainAbsence } from './absent-file.ts'
 import { cureOf } from './cure.ts'
 import { type FileEnds, HEAD_BYTES, type Kind, kindOf, looksLikeSafetensors } from './file-kinds.ts'
@@ -27,6 +28,8 @@ const OF_ABSENCE: ReadonlySet<string> = new Set(['SOURCE_NOT_FOUND', 'INDEX_UNRE
 export async function explainError(error: unknown): Promise<unknown> {
   const isKnown = error instanceof SafetensorsError || error instanceof CheckpointError
   if (!isKnown || error.path === undefined) return error
+  const unfinished = await explainUnfinished(error)
+  if (unfinished !== error) return unfinished
   const said = OF_CONTENT.has(error.code)
     ? explainContent(error as SafetensorsError, error.path)
     : OF_ABSENCE.has(error.code)

@@ -1,5 +1,5 @@
 // @ts-check
-// Opens a checkpoint twice and prints what came of it, in this thread and in one that adopts: node open.mjs <source>
+// Opens a checkpoint twice and prints what came of it, in this thread and in one that adopts: node open.mjs <source> [options as JSON]
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { mappingCount } from '@onecopy/sharedarraybuffer-utils'
@@ -16,8 +16,9 @@ process.on('warning', (warning) => {
 /** @type {Record<string, unknown>} */
 let result
 try {
-  const checkpoint = await openCheckpoint(/** @type {string} */ (process.argv[2]))
-  const again = await openCheckpoint(/** @type {string} */ (process.argv[2]))
+  const [source = '', options = '{}'] = process.argv.slice(2)
+  const checkpoint = await openCheckpoint(source, JSON.parse(options))
+  const again = await openCheckpoint(source, JSON.parse(options))
   again.close()
   const worker = new Worker(new URL('./adopting-worker.mjs', import.meta.url), { workerData: checkpoint.share() })
   worker.postMessage({ id: 0, task: 'digest', args: [] })

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <napi.h>
+
+namespace onecopy {
+
+Napi::Value TakeFileLock(const Napi::CallbackInfo& info);
+Napi::Value ReleaseFileLock(const Napi::CallbackInfo& info);
+Napi::Value IsFileLocked(const Napi::CallbackInfo& info);
+
+}  // namespace onecopy
