@@ -73,9 +73,38 @@ export async function retireFrom(checkpoint: string, options: ConnectOptions = {
   await once(options, (client) => client.retire(checkpoint))
 }
 
-/** The state of a running coordinator. */
-export async function coordinatorStatus(options: ConnectOptions = {}): Promise<CoordinatorStatus> {
-  return once(options, (client) => client.status())
+/** Whether a coordinator is there and ready, without anything that takes long. */
+export interface CoordinatorHealth {
+  /** `loading` while it publishes or loads checkpoints; those that are loaded can be attached meanwhile. */
+  readonly state: 'ready' | 'loading'
+  /** Checkpoints that are being published or loaded. */
+  readonly loading: number
+  readonly pid: number
+  /** Such as `onecopy 0.1.0`. */
+  readonly software: string
+  /** Version of the protocol that this process and the coordinator speak. */
+  readonly protocol: number
+  /** Random id of this coordinator's life: another one means that it was restarted. */
+  readonly coordinator: string
+}
+
+/** How a coordinator is: what it says in the handshake, and so as fast as it takes anybody in. */
+export async function coordinatorHealth(options: ConnectOptions = {}): Promise<CoordinatorHealth> {
+  return once(options, async (client) => {
+    const { loading, pid, software, protocol, coordinator } = await client.welcome()
+    return { state: loading === 0 ? 'ready' : 'loading', loading, pid, software, protocol, coordinator }
+  })
+}
+
+/** Options of `coordinatorStatus`. */
+export interface StatusOptions extends ConnectOptions {
+  /** Also measures what is in RAM, which takes a while; of large versions samples are taken. @default false */
+  readonly residency?: boolean
+}
+
+/** The state of a running coordinator; checkpoints and clients beyond what one answer has room for are counted. */
+export async function coordinatorStatus(options: StatusOptions = {}): Promise<CoordinatorStatus> {
+  return once(options, (client) => client.status(options.residency ?? false))
 }
 
 async function once<Result>(

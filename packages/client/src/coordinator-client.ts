@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Checkpoint, type CheckpointOrigin, loadSelecting, type Selection } from '@onecopy/checkpoint/adopt'
-import { CoordinatorError, type CoordinatorStatus, type Granted } from '@onecopy/protocol'
+import { CoordinatorError, type CoordinatorStatus, type Granted, type Welcome } from '@onecopy/protocol'
 import { closeDescriptors } from '@onecopy/sharedarraybuffer-utils/descriptors'
 import { adoptFileMapping, type FileMapping, mapDescriptor } from '@onecopy/sharedarraybuffer-utils/mapped'
 import { checkReceived } from './check-received.ts'
@@ -86,7 +86,7 @@ export class CoordinatorClient {
     try {
       holding = adopt(message, descriptors, wanted.selection, origin)
     } catch (error) {
-      giveBack(link, message.lease)
+      link.giveBack(message.lease)
       throw error
     } finally {
       closeDescriptors(descriptors)
@@ -109,8 +109,13 @@ export class CoordinatorClient {
     await this.#ask({ type: 'retire', checkpoint })
   }
 
-  async status(): Promise<CoordinatorStatus> {
-    const { message } = await this.#ask({ type: 'status' })
+  /** What the coordinator said to this client's hello. */
+  async welcome(): Promise<Welcome> {
+    return (await this.#connected()).welcome
+  }
+
+  async status(residency: boolean): Promise<CoordinatorStatus> {
+    const { message } = await this.#ask({ type: 'status', residency })
     if (message.type === 'status') return message.status
     throw new TypeError(`The coordinator answered "${message.type}" to "status"`)
   }
@@ -191,11 +196,14 @@ export class CoordinatorClient {
     let kept: Kept | null = null
     try {
       kept = keep(holding)
-      const { message } = await link.request({ type: 'resume', ...offer }, kept.descriptors)
+      const { message } = await link.request(
+        { type: 'resume', ...offer },
+        { descriptors: kept.descriptors, patient: true },
+      )
       if (message.type !== 'resumed') return
       const { lease, version } = message
       if (link.lost) return
-      if (!this.#holdings.has(holding) || holding.lease !== null) return giveBack(link, lease)
+      if (!this.#holdings.has(holding) || holding.lease !== null) return link.giveBack(lease)
       holding.lease = lease
       holding.version = version
     } catch (error) {
@@ -247,13 +255,8 @@ export class CoordinatorClient {
     whole.close()
     for (const mapping of [directory, ...arenas]) mapping.close()
     if (this.#holdings.delete(holding) && lease !== null)
-      void this.#link?.then((link) => giveBack(link, lease)).catch(() => {})
+      void this.#link?.then((link) => link.giveBack(lease)).catch(() => {})
   }
-}
-
-/** Nobody waits for the answer. */
-function giveBack(link: Link, lease: number): void {
-  link.request({ type: 'release', lease }).catch(() => {})
 }
 
 /** The descriptors of a holding, which stay open until `close`, whatever becomes of the holding meanwhile. */

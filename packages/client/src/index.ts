@@ -1,5 +1,11 @@
-export type { AttachOptions, ConnectOptions, RemotePublishOptions } from './attach.ts'
-export { attach, coordinatorStatus, publishTo, retireFrom } from './attach.ts'
+export type {
+  AttachOptions,
+  ConnectOptions,
+  CoordinatorHealth,
+  RemotePublishOptions,
+  StatusOptions as CoordinatorStatusOptions,
+} from './attach.ts'
+export { attach, coordinatorHealth, coordinatorStatus, publishTo, retireFrom } from './attach.ts'
 export { createWorkerPool } from './create-worker-pool.ts'
 export type { ClientErrorCode } from './errors.ts'
 export { ClientError } from './errors.ts'

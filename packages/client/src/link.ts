@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import {
   type ClientConnection,
   type ClientMessage,
@@ -10,6 +10,8 @@ import {
   OLDEST_PROTOCOL,
   PROTOCOL,
   type ProtocolError,
+  SOFTWARE,
+  type Welcome,
 } from '@onecopy/protocol'
 import { closeDescriptors, connectUnix, SharedMemoryError } from '@onecopy/sharedarraybuffer-utils/descriptors'
 
@@ -35,10 +37,35 @@ export interface LinkHandlers {
   readonly onLost: () => void
 }
 
+/** Options of `Link.request`. */
+export interface RequestOptions {
+  /** Those that go with the request; they stay the caller's. */
+  readonly descriptors?: readonly number[]
+  /** Gives up waiting: the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal
+  /** Goes on waiting for a coordinator that is frozen, since nobody else does. @default false */
+  readonly patient?: boolean
+}
+
 interface Pending {
   readonly resolve: (answer: Answer) => void
-  readonly reject: (error: Error) => void
+  readonly reject: (error: unknown) => void
+  readonly patient: boolean
 }
+
+/** How long a coordinator is looked upon as alive, when answers are due and nothing comes; then it is asked for a sign. */
+const PROBE_AFTER_MS = 5000
+
+/** How long that sign may take. It costs a coordinator nothing, so that one that does not give it is frozen. */
+const SIGN_WITHIN_MS = 10_000
+
+interface Silence {
+  readonly probeAfterMs: number
+  readonly signWithinMs: number
+}
+
+/** Of no lease: giving it back is answered at once, and does nothing. */
+const NO_LEASE = 0
 
 /** Tries to connect to a listener whose queue is full. */
 const CONNECT_TRIES = 20
@@ -48,15 +75,21 @@ const CONNECT_PAUSE_MS = 25
 export class Link {
   readonly #connection: ClientConnection
   readonly #pending = new Map<number, Pending>()
-  readonly #welcomed: Promise<void>
-  #greet: { resolve: () => void; reject: (error: Error) => void } | null = null
+  readonly #silence: Silence
+  readonly #welcomed: Promise<Welcome>
+  #welcome: Welcome | null = null
+  #greet: { resolve: (welcome: Welcome) => void; reject: (error: Error) => void } | null = null
   #nextId = 1
   #lost = false
+  #heardAt: number = performance.now()
+  #watch: NodeJS.Timeout | null = null
 
   private constructor(
     connection: (handlers: Parameters<typeof clientConnection>[1]) => ClientConnection,
     handlers: LinkHandlers,
+    silence: Silence,
   ) {
+    this.#silence = silence
     this.#welcomed = new Promise((resolve, reject) => {
       this.#greet = { resolve, reject }
     })
@@ -72,21 +105,26 @@ export class Link {
   /**
    * Connects and shakes hands. A link never keeps the process alive; whoever waits for an answer sees to that.
    * @param name what the coordinator's status shows
-   * @throws CoordinatorError COORDINATOR_UNREACHABLE, CLIENT_REFUSED; ProtocolError PROTOCOL_VERSION_MISMATCH
+   * @throws CoordinatorError COORDINATOR_UNREACHABLE, COORDINATOR_TIMEOUT, CLIENT_REFUSED; ProtocolError PROTOCOL_VERSION_MISMATCH
    */
-  static async connect(socket: string, name: string, handlers: LinkHandlers): Promise<Link> {
+  static async connect(
+    socket: string,
+    name: string,
+    handlers: LinkHandlers,
+    silence: Silence = { probeAfterMs: PROBE_AFTER_MS, signWithinMs: SIGN_WITHIN_MS },
+  ): Promise<Link> {
     const stream = await connectPatiently(socket)
-    const link = new Link((own) => clientConnection(stream, own), handlers)
+    const link = new Link((own) => clientConnection(stream, own), handlers, silence)
     const timeout = setTimeout(() => {
-      const message = `Coordinator at "${socket}" did not answer within ${HELLO_TIMEOUT_MS} ms`
-      link.#greet?.reject(new CoordinatorError('COORDINATOR_UNREACHABLE', message, { path: socket }))
+      const message = `Coordinator at "${socket}" did not answer within ${HELLO_TIMEOUT_MS} ms: is it stopped or overloaded?`
+      link.#greet?.reject(new CoordinatorError('COORDINATOR_TIMEOUT', message, { path: socket }))
       link.close()
     }, HELLO_TIMEOUT_MS)
     timeout.unref()
     try {
       const versions = { protocol: PROTOCOL, oldestProtocol: OLDEST_PROTOCOL }
-      link.#connection.send({ type: 'hello', ...versions, name, software: 'onecopy' })
-      await link.#welcomed
+      link.#connection.send({ type: 'hello', ...versions, name, software: SOFTWARE })
+      link.#welcome = await link.#welcomed
       return link
     } catch (error) {
       link.close()
@@ -96,23 +134,45 @@ export class Link {
     }
   }
 
+  /** What the coordinator said of itself. */
+  get welcome(): Welcome {
+    return this.#welcome!
+  }
+
   get lost(): boolean {
     return this.#lost
   }
 
   /**
-   * Asks, and waits for the answer.
-   * @throws whatever the coordinator answered with; CoordinatorError COORDINATOR_UNREACHABLE when it is gone
+   * Asks, and waits for the answer. What is answered when nobody waits any more is given back.
+   * @throws whatever the coordinator answered with; CoordinatorError COORDINATOR_UNREACHABLE when it is gone,
+   * COORDINATOR_TIMEOUT when it is frozen; the signal's reason
    */
-  request(request: Request, descriptors: readonly number[] = []): Promise<Answer> {
+  request(request: Request, options: RequestOptions = {}): Promise<Answer> {
+    const { descriptors = [], signal, patient = false } = options
     const id = this.#nextId++
-    return new Promise((resolve, reject) => {
-      if (this.#lost) {
-        reject(gone())
-        return
-      }
+    return new Promise<Answer>((resolve, reject) => {
+      if (signal?.aborted) throw signal.reason
+      if (this.#lost) throw gone()
       this.#connection.send({ ...request, id } as RequestMessage, descriptors)
-      this.#pending.set(id, { resolve, reject })
+      const abandon = (): void => {
+        this.#pending.delete(id)
+        reject(signal?.reason)
+      }
+      const settled = (): void => signal?.removeEventListener('abort', abandon)
+      signal?.addEventListener('abort', abandon)
+      this.#pending.set(id, {
+        resolve: (answer) => {
+          settled()
+          resolve(answer)
+        },
+        reject: (error) => {
+          settled()
+          reject(error)
+        },
+        patient,
+      })
+      if (!patient) this.#watchSilence()
     })
   }
 
@@ -121,9 +181,10 @@ export class Link {
   }
 
   #onMessage(message: CoordinatorMessage, descriptors: readonly number[], handlers: LinkHandlers): void {
+    this.#heardAt = performance.now()
     switch (message.type) {
       case 'welcome':
-        this.#greet?.resolve()
+        this.#greet?.resolve(message)
         return
       case 'refused':
         this.#greet?.reject(fromWire(message.error))
@@ -139,12 +200,56 @@ export class Link {
     const pending = this.#pending.get(message.id)
     this.#pending.delete(message.id)
     if (message.type === 'error') pending?.reject(fromWire(message.error))
-    else if (pending === undefined) closeDescriptors(descriptors)
-    else pending.resolve({ message, descriptors })
+    else if (pending !== undefined) pending.resolve({ message, descriptors })
+    else {
+      closeDescriptors(descriptors)
+      if (message.type === 'granted' || message.type === 'resumed') this.giveBack(message.lease)
+    }
+  }
+
+  /** Nobody waits for the answer. */
+  giveBack(lease: number): void {
+    this.request({ type: 'release', lease }, { patient: true }).catch(() => {})
+  }
+
+  /** As long as answers are due, a coordinator that says nothing is asked for a sign of life. */
+  #watchSilence(): void {
+    if (this.#watch !== null) return
+    this.#watch = setTimeout(() => {
+      this.#watch = null
+      const due = [...this.#pending.values()].some(({ patient }) => !patient)
+      if (!due || this.#lost) return
+      if (performance.now() - this.#heardAt < this.#silence.probeAfterMs) this.#watchSilence()
+      else this.#probe()
+    }, this.#silence.probeAfterMs).unref()
+  }
+
+  #probe(): void {
+    const askedAt = performance.now()
+    this.giveBack(NO_LEASE)
+    this.#watch = setTimeout(async () => {
+      // This process may have been stopped itself: what has come meanwhile is read first.
+      await nextTurn()
+      await nextTurn()
+      this.#watch = null
+      if (this.#heardAt < askedAt) this.#giveUp()
+      this.#watchSilence()
+    }, this.#silence.signWithinMs).unref()
+  }
+
+  #giveUp(): void {
+    const silentMs = Math.round(performance.now() - this.#heardAt)
+    const message = `The coordinator has not said anything for ${silentMs} ms: is it stopped or overloaded?`
+    for (const [id, { reject, patient }] of this.#pending) {
+      if (patient) continue
+      this.#pending.delete(id)
+      reject(new CoordinatorError('COORDINATOR_TIMEOUT', message))
+    }
   }
 
   #onClose(error: ProtocolError | null, handlers: LinkHandlers): void {
     this.#lost = true
+    if (this.#watch !== null) clearTimeout(this.#watch)
     this.#greet?.reject(error === null || error.code === 'CONNECTION_CLOSED' ? gone(error) : error)
     for (const { reject } of this.#pending.values()) reject(gone(error))
     this.#pending.clear()

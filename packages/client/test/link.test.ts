@@ -1,6 +1,6 @@
 import { chmodSync, closeSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { CoordinatorError, HELLO_TIMEOUT_MS, ProtocolError, toWire } from '@onecopy/protocol'
+import { CoordinatorError, HELLO_TIMEOUT_MS, ProtocolError, SOFTWARE, toWire } from '@onecopy/protocol'
 import { connectUnix, listenUnix, UnixListener } from '@onecopy/sharedarraybuffer-utils'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { Link, type LinkHandlers } from '../src/link.ts'
@@ -29,7 +29,7 @@ describe('Link.connect()', () => {
     const { own, lost } = handlers()
     const link = await Link.connect(socket, 'reader', own)
     expect(counterparts[0]!.heard).toEqual([
-      { type: 'hello', protocol: 1, oldestProtocol: 1, name: 'reader', software: 'onecopy' },
+      { type: 'hello', protocol: 1, oldestProtocol: 1, name: 'reader', software: SOFTWARE },
     ])
     expect([link.lost, lost()]).toEqual([false, 0])
     link.close()
@@ -105,8 +105,8 @@ describe('Link.connect()', () => {
     while ((counterparts[0]?.heard.length ?? 0) === 0) await new Promise(setImmediate)
     vi.advanceTimersByTime(HELLO_TIMEOUT_MS)
     const error = await connecting
-    expect(error).toMatchObject({ code: 'COORDINATOR_UNREACHABLE' })
-    expect(error.message).toBe(`Coordinator at "${socket}" did not answer within ${HELLO_TIMEOUT_MS} ms`)
+    expect(error).toMatchObject({ code: 'COORDINATOR_TIMEOUT', path: socket })
+    expect(error.message).toContain(`Coordinator at "${socket}" did not answer within ${HELLO_TIMEOUT_MS} ms`)
   })
 
   it('is refused a name that cannot be sent, without an unhandled rejection and without a connection left', async () => {
@@ -210,6 +210,64 @@ describe('Link', () => {
       code: 'FRAME_INVALID',
     })
     expect((await link.request({ type: 'retire', checkpoint: 'a' })).message.type).toBe('done')
+    link.close()
+  })
+})
+
+describe('Link.request() of a coordinator that is silent', () => {
+  const silence = { probeAfterMs: 20, signWithinMs: 50 }
+
+  it('ends when no sign of life comes, and gives back what is answered later', async () => {
+    const socket = socketOf()
+    const { counterparts } = await standIn(socket, (message, { connection }) => {
+      if (message.type === 'hello') connection.send(WELCOME)
+    })
+    const link = await Link.connect(socket, 'x', handlers().own, silence)
+    const acquire = { type: 'acquire', checkpoint: 'a', version: null, waitMs: 0, selection: null } as const
+    const error = await refusal(link.request(acquire))
+    expect(error).toMatchObject({ code: 'COORDINATOR_TIMEOUT' })
+    expect(link.lost).toBe(false)
+    const [{ connection, heard } = expect.fail('nobody connected')] = counterparts
+    const { granted, descriptors } = await grantOf(await saveModel(join(temporaryFolder(), 'model')))
+    const { id } = heard.find(({ type }) => type === 'acquire') as { id: number }
+    const before = descriptorCount()
+    connection.send({ ...granted, id, lease: 77 }, descriptors)
+    await until(() => heard.some((message) => message.type === 'release' && message.lease === 77))
+    await until(() => descriptorCount() <= before, 'what was granted is closed')
+    link.close()
+  })
+
+  it('goes on when it is alive, however long the answer takes', async () => {
+    const socket = socketOf()
+    let probes = 0
+    await standIn(socket, (message, { connection, heard }) => {
+      if (message.type === 'hello') connection.send(WELCOME)
+      if (message.type !== 'release') return
+      connection.send({ type: 'done', id: message.id, result: null })
+      if (++probes < 3) return
+      const { id } = heard.find(({ type }) => type === 'publish') as { id: number }
+      connection.send({ type: 'done', id, result: { version: 9 } })
+    })
+    const link = await Link.connect(socket, 'x', handlers().own, silence)
+    const settings = { backing: 'file', pinned: false, load: 'now', priority: 0 } as const
+    const { message } = await link.request({ type: 'publish', checkpoint: 'a', source: '/a', ...settings })
+    expect(message).toMatchObject({ result: { version: 9 } })
+    link.close()
+  })
+
+  it('ends with the reason of its signal, and gives back what is answered later', async () => {
+    const socket = socketOf()
+    await standIn(socket, (message, { connection }) => {
+      if (message.type === 'hello') connection.send(WELCOME)
+    })
+    const link = await Link.connect(socket, 'x', handlers().own)
+    const stop = new AbortController()
+    const asking = refusal(link.request({ type: 'status' }, { signal: stop.signal }))
+    stop.abort(new RangeError('no more'))
+    expect(await asking).toMatchObject({ message: 'no more' })
+    expect(await refusal(link.request({ type: 'status' }, { signal: stop.signal }))).toMatchObject({
+      message: 'no more',
+    })
     link.close()
   })
 })

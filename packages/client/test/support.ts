@@ -250,6 +250,7 @@ export const WELCOME = {
   coordinator: 'stand-in',
   pid: 1,
   software: 'test',
+  loading: 0,
 } as const
 
 /** A grant of a checkpoint in sealed memory, and its descriptors, which are closed when the test ends. */

@@ -9,6 +9,7 @@ import {
   type Hello,
   OLDEST_PROTOCOL,
   PROTOCOL,
+  SOFTWARE,
   toWire,
 } from '@onecopy/protocol'
 import { closeDescriptors, type UnixStream } from '@onecopy/sharedarraybuffer-utils'
@@ -129,7 +130,8 @@ export class Admission {
       protocol,
       coordinator: this.#coordinator,
       pid: process.pid,
-      software: 'onecopy',
+      software: SOFTWARE,
+      loading: this.#host.registry.loading,
     })
     this.#tell({ type: 'attached', client: session.describe() })
     return session

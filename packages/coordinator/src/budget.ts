@@ -62,7 +62,12 @@ export class Budget {
 
   /** A version that has been loaded and is about to be published is not idle. */
   #idle(version: Version): boolean {
-    return version.leases.size === 0 && version.state !== 'staging' && !this.#versions.pinned(version)
+    return (
+      version.leases.size === 0 &&
+      version.publishes === 0 &&
+      version.state !== 'staging' &&
+      !this.#versions.pinned(version)
+    )
   }
 
   #exceeded(byteLength: number, what: string, limit: number): CoordinatorError {

@@ -8,12 +8,14 @@ import {
   type CoordinatorStatus,
   defaultSocketPath,
   PROTOCOL,
+  SOFTWARE,
 } from '@onecopy/protocol'
 import { connectUnix, listenUnix, lockFile, SharedMemoryError, UnixListener } from '@onecopy/sharedarraybuffer-utils'
 import { Admission, type AdmissionOptions } from './admission.ts'
 import { FileGuard, type GuardEvent, type WriterPolicy } from './file-guard.ts'
 import { activatedSocket, notifySystemd } from './notify-systemd.ts'
 import { type PublishOptions, Registry } from './registry.ts'
+import { ResidencyMeter } from './residency-meter.ts'
 import { prepareSocketFolder } from './socket-folder.ts'
 import { checkpointStatuses } from './status.ts'
 import type { Version } from './version.ts'
@@ -48,6 +50,12 @@ export interface CoordinatorOptions extends AdmissionOptions {
   readonly whenWritten?: WriterPolicy
 }
 
+/** Options of `Coordinator.status`. */
+export interface StatusOptions {
+  /** Also measures what is in RAM, which takes a while; of large versions samples are taken. @default false */
+  readonly residency?: boolean
+}
+
 /** What a coordinator tells. */
 export type CoordinatorEvent =
   | {
@@ -65,6 +73,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
   readonly socket: string
   readonly id: string = randomUUID()
   readonly #since = new Date()
+  readonly #meter = new ResidencyMeter()
   readonly #registry: Registry
   readonly #admission: Admission
   readonly #guard: FileGuard
@@ -79,13 +88,13 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     this.socket = socket
     this.#lock = listening.lock
     const handBackMs = options.handBackMs ?? DEFAULT_HAND_BACK_MS
-    this.#handBackUntil = listening.followsADeadOne ? Date.now() + handBackMs : 0
+    this.#handBackUntil = listening.followsADeadOne ? performance.now() + handBackMs : 0
     this.#registry = new Registry(options.budgetBytes ?? null)
     this.#guard = new FileGuard(this.#registry, options.whenWritten ?? 'warn', (event) => this.emit('event', event))
     const host = {
       registry: this.#registry,
       handBackMs,
-      status: () => this.status(),
+      status: (statusOptions: StatusOptions) => this.status(statusOptions),
       publish: (name: string, source: string | readonly string[], publishOptions: PublishOptions) =>
         this.publish(name, source, publishOptions),
     }
@@ -111,11 +120,12 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
    * Publishes a checkpoint under a name: a first version, or a new one beside the old, which stays for those who hold it.
    * Opens and validates everything before anything changes.
    * @returns the version's number
-   * @throws CoordinatorError LOAD_FAILED (with the cause), BUDGET_EXCEEDED, NAME_INVALID, COORDINATOR_CLOSING
+   * @throws CoordinatorError LOAD_FAILED (with the cause), BUDGET_EXCEEDED, NAME_INVALID, PUBLISH_CANCELLED,
+   * COORDINATOR_CLOSING; the signal's reason
    */
   async publish(name: string, source: string | readonly string[], options: PublishOptions = {}): Promise<number> {
     this.#assertServing()
-    const waitMs = options.backing === 'sealed' ? this.#handBackUntil - Date.now() : 0
+    const waitMs = options.backing === 'sealed' ? this.#handBackUntil - performance.now() : 0
     const version: Version = await this.#registry.publish(name, source, options, Math.max(0, waitMs))
     return version.number
   }
@@ -130,17 +140,23 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
   }
 
   /** Everything that this coordinator holds, and for whom. */
-  async status(): Promise<CoordinatorStatus> {
+  async status({ residency = false }: StatusOptions = {}): Promise<CoordinatorStatus> {
+    const checkpoints = await checkpointStatuses(this.#registry, residency ? this.#meter : null)
     return {
       coordinator: this.id,
       pid: process.pid,
       socket: this.socket,
       since: this.#since.toISOString(),
       protocol: PROTOCOL,
+      software: SOFTWARE,
+      loading: this.#registry.loading,
       budgetBytes: this.#registry.budget.byteLength,
+      budgetFrom: '',
       heldBytes: this.#registry.budget.heldBytes,
-      checkpoints: await checkpointStatuses(this.#registry),
+      checkpoints,
       clients: this.#admission.clients(),
+      omittedCheckpoints: 0,
+      omittedClients: 0,
     }
   }
 

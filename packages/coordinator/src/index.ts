@@ -1,5 +1,5 @@
 export type { AdmissionOptions } from './admission.ts'
-export type { CoordinatorEvent, CoordinatorOptions } from './coordinator.ts'
+export type { CoordinatorEvent, CoordinatorOptions, StatusOptions } from './coordinator.ts'
 export { Coordinator, startCoordinator } from './coordinator.ts'
 export type { WriterPolicy } from './file-guard.ts'
 export type { PublishOptions } from './registry.ts'

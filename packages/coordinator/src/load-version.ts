@@ -5,6 +5,14 @@ import type { LoadedMemory } from './version.ts'
 /** Where the bytes of a published checkpoint live: in the page cache, or in sealed memory. */
 export type PublishedBacking = 'file' | 'sealed'
 
+/** How the versions of a name are loaded. */
+export interface LoadSettings {
+  readonly source: string | readonly string[]
+  readonly backing: PublishedBacking
+  readonly pinned: boolean
+  readonly priority: number
+}
+
 /** What is known of a source from its headers alone. */
 export interface Inspected {
   readonly fingerprint: string
@@ -12,8 +20,8 @@ export interface Inspected {
 }
 
 /** Opens and validates a source without reading a tensor. */
-export async function inspectSource(source: string | readonly string[]): Promise<Inspected> {
-  using checkpoint = await openCheckpoint(source, { backing: 'file' })
+export async function inspectSource(source: string | readonly string[], signal: AbortSignal): Promise<Inspected> {
+  using checkpoint = await openCheckpoint(source, { backing: 'file', signal })
   const byteLength = checkpoint.shards.reduce((sum, shard) => sum + shard.byteLength, 0)
   return { fingerprint: checkpoint.fingerprint, byteLength }
 }

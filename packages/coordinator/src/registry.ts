@@ -1,19 +1,21 @@
-import { EventEmitter, once, setMaxListeners } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { CoordinatorError, MAX_WAIT_MS } from '@onecopy/protocol'
-import PQueue from 'p-queue'
+import { EventEmitter } from 'node:events'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { CHECKPOINT_NAME_RULE, CoordinatorError, isCheckpointName, MAX_WAIT_MS } from '@onecopy/protocol'
 import { Budget } from './budget.ts'
-import { inspectSource, loadSource, type PublishedBacking } from './load-version.ts'
+import { inspectSource, type LoadSettings, loadSource, type PublishedBacking } from './load-version.ts'
+import { Loads, unlessAborted } from './loads.ts'
 import { type Lease, type LoadedMemory, Version } from './version.ts'
-
-/** Loads at a time: each reads with several threads already. */
-const LOADS_AT_A_TIME = 1
 
 /** Highest version number that is taken from a client; whatever comes after it must stay exact. */
 const MAX_CLIENTS_NUMBER = 2 ** 48
 
-/** A checkpoint's name: what people type, and what goes into messages and file names without quoting. */
-const NAME = /^[\p{L}\p{N}][\p{L}\p{N}._/-]{0,199}$/u
+/** Of those who wait for the same name, so many are woken before others get their turn. */
+const WOKEN_A_TURN = 64
+
+/** What may be answered otherwise when something has happened to the name. */
+const PASSING = ['CHECKPOINT_UNKNOWN', 'VERSION_UNKNOWN', 'VERSION_NOT_READY', 'RESUME_REFUSED']
+
+const NEVER = new AbortController().signal
 
 /** Options of `publish`. */
 export interface PublishOptions {
@@ -25,21 +27,24 @@ export interface PublishOptions {
   readonly load?: 'now' | 'on-demand'
   /** Loads with a higher priority go first. @default 0 */
   readonly priority?: number
+  /** Gives up: nothing is published, and what is being loaded for nobody else is given up too. */
+  readonly signal?: AbortSignal
 }
 
-/** A named checkpoint: its source and its versions, the newest last. */
-export interface Entry {
+/** A named checkpoint: the settings of what was published last, and its versions, the newest last. */
+export interface Entry extends LoadSettings {
   readonly name: string
-  source: string | readonly string[]
-  backing: PublishedBacking
-  pinned: boolean
-  priority: number
   readonly versions: Version[]
   /** What `acquire` hands out; null once retired, and before the first version is ready. */
   current: Version | null
   /** Which publish made it current; they are counted as they begin. */
   currentTurn: number
-  nextNumber: number
+}
+
+/** A publish that has not ended. */
+interface Publishing {
+  readonly turn: number
+  readonly stop: AbortController
 }
 
 /** What the registry tells. */
@@ -55,9 +60,13 @@ export type RegistryEvent =
 export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
   readonly budget: Budget
   readonly #entries = new Map<string, Entry>()
-  readonly #loads = new PQueue({ concurrency: LOADS_AT_A_TIME })
-  readonly #loading = new Map<Version, Promise<void>>()
-  readonly #stop = new AbortController()
+  /** Each name's next version number: also of names that are gone, so that no number is ever used twice. */
+  readonly #nextNumbers = new Map<string, number>()
+  readonly #publishing = new Map<string, Set<Publishing>>()
+  readonly #loads = new Loads()
+  /** Those who wait for something to happen to a name. */
+  readonly #waiting = new Map<string, Set<() => void>>()
+  #closed = false
   #nextLease = 1
   #nextTurn = 1
   #clock = 0
@@ -66,10 +75,6 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
   /** @param budgetBytes of sealed and locked memory; null is no limit */
   constructor(budgetBytes: number | null) {
     super()
-    // Everyone who waits listens.
-    this.setMaxListeners(0)
-    setMaxListeners(0, this.#stop.signal)
-    this.on('event', () => this.#changes++)
     this.budget = new Budget(budgetBytes, {
       all: () => this.versions(),
       pinned: (version) => this.#entries.get(version.checkpoint)?.pinned === true && version.state === 'ready',
@@ -89,17 +94,19 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     return this.#entries.get(name)
   }
 
-  /** Rises with every event, so that who looks, finds nothing and then waits misses none. */
-  get changes(): number {
-    return this.#changes
+  /** Checkpoints that are being published or loaded now. */
+  get loading(): number {
+    const names = new Set(this.#publishing.keys())
+    for (const { checkpoint } of this.#loads.versions) names.add(checkpoint)
+    return names.size
   }
 
   /**
    * Opens and validates a new version while the old one serves, then flips. Memory with the same fingerprint that is here
-   * already, because a client handed it back or still holds that version, is taken instead of reading.
+   * already, because a client handed it back, still holds that version or publishes it too, is taken instead of reading.
    * @param handBackMs how long to wait for such memory
-   * @throws CoordinatorError NAME_INVALID, LOAD_FAILED, BUDGET_EXCEEDED, COORDINATOR_CLOSING; the old version is untouched
-   * then
+   * @throws CoordinatorError NAME_INVALID, LOAD_FAILED, BUDGET_EXCEEDED, PUBLISH_CANCELLED, COORDINATOR_CLOSING; the
+   * signal's reason. The old version is untouched then
    */
   async publish(
     name: string,
@@ -108,72 +115,91 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     handBackMs = 0,
   ): Promise<Version> {
     assertName(name)
-    const turn = this.#nextTurn++
-    const { backing = 'file', pinned = false, load = 'now', priority = 0 } = options
-    const { fingerprint, byteLength } = await inspectSource(source).catch((cause) => {
-      throw loadFailed(name, cause)
-    })
-    const settings = { source, backing, pinned, priority }
-    await this.#waitForMemory(name, fingerprint, settings, handBackMs)
     this.#assertOpen()
-    const entry = this.#entries.get(name) ?? this.#newEntry(name, settings)
-    const known = this.#findLoaded(name, fingerprint, settings)
-    const version = known ?? new Version(name, entry.nextNumber++, fingerprint, byteLength)
-    if (known === undefined) {
-      entry.versions.push(version)
-      try {
-        if (load === 'now') await this.#load(version, settings)
-        this.#assertOpen()
-      } catch (error) {
-        this.#forget(entry, version)
-        throw error
-      }
+    const { backing = 'file', pinned = false, load = 'now', priority = 0, signal } = options
+    signal?.throwIfAborted()
+    const publishing: Publishing = { turn: this.#nextTurn++, stop: new AbortController() }
+    const others = this.#publishing.get(name) ?? new Set()
+    this.#publishing.set(name, others.add(publishing))
+    const abort = (): void => publishing.stop.abort(signal?.reason)
+    signal?.addEventListener('abort', abort)
+    try {
+      return await this.#publish(name, { source, backing, pinned, priority }, load, handBackMs, publishing)
+    } finally {
+      signal?.removeEventListener('abort', abort)
+      others.delete(publishing)
+      if (others.size === 0) this.#publishing.delete(name)
     }
+  }
+
+  async #publish(
+    name: string,
+    settings: LoadSettings,
+    load: 'now' | 'on-demand',
+    handBackMs: number,
+    { turn, stop: { signal } }: Publishing,
+  ): Promise<Version> {
+    const inspected = unlessAborted(inspectSource(settings.source, signal), signal)
+    const { fingerprint, byteLength } = await inspected.catch((cause) => {
+      throw loadFailed(name, cause, signal)
+    })
+    await this.#waitForMemory(name, fingerprint, settings, handBackMs, signal)
+    signal.throwIfAborted()
+    const entry = this.#entries.get(name) ?? this.#newEntry(name, settings)
+    const version =
+      this.#findAlike(name, fingerprint, settings) ?? this.#newVersion(entry, fingerprint, byteLength, settings)
+    version.publishes++
+    try {
+      if (version.state === 'staging' && load === 'now') await this.#load(version, settings, signal)
+      signal.throwIfAborted()
+    } catch (error) {
+      version.publishes--
+      this.#settleUnlessCurrent(entry, version)
+      throw error
+    }
+    version.publishes--
     // A publish that began later and ended first is the newer one, and stays.
-    if (entry.currentTurn > turn) return version === entry.current ? version : this.#settle(entry, version)
+    if (entry.currentTurn > turn) return this.#settleUnlessCurrent(entry, version)
     Object.assign(entry, settings)
     const previous = entry.current
     version.state = version.memory === null ? 'unloaded' : 'ready'
     entry.current = version
     entry.currentTurn = turn
-    this.emit('event', { type: 'published', version })
-    if (previous !== null && previous !== version) this.#settle(entry, previous)
+    this.#tell({ type: 'published', version })
+    if (previous !== null) this.#settleUnlessCurrent(entry, previous)
     return version
   }
 
-  /** Takes a name off; its versions go with their last leases. */
+  /**
+   * Takes a name off; its versions go with their last leases. What is being published under it at this moment is given up.
+   * @throws CoordinatorError CHECKPOINT_UNKNOWN
+   */
   retire(name: string): void {
-    const entry = this.#require(name)
-    const previous = entry.current
-    entry.current = null
-    this.emit('event', { type: 'retired', checkpoint: name })
-    if (previous !== null) this.#settle(entry, previous)
-    this.#forgetIfEmpty(entry)
+    const entry = this.#entries.get(name)
+    const previous = entry?.current ?? null
+    const publishing = this.#publishing.get(name)
+    if (previous === null && publishing === undefined) throw this.#unknown(name)
+    for (const { stop } of publishing ?? []) stop.abort(retired(name))
+    if (entry !== undefined) entry.current = null
+    this.#tell({ type: 'retired', checkpoint: name })
+    if (entry !== undefined && previous !== null) this.#settleUnlessCurrent(entry, previous)
   }
 
   /**
    * A lease on a version, loading it if its memory was given up. Several who ask at once cause one load.
-   * @param number null is the current version
+   * @param number null is the current version; any other can be had as long as it is here, also of a name that was retired
+   * @param signal nobody waits for the lease any more
    * @throws CoordinatorError CHECKPOINT_UNKNOWN, VERSION_UNKNOWN, VERSION_NOT_READY, LOAD_FAILED, BUDGET_EXCEEDED,
-   * COORDINATOR_CLOSING
+   * COORDINATOR_CLOSING; the signal's reason
    */
-  async acquire(name: string, number: number | null): Promise<Lease> {
+  async acquire(name: string, number: number | null, signal: AbortSignal = NEVER): Promise<Lease> {
     this.#assertOpen()
-    const entry = this.#require(name)
-    const version = number === null ? entry.current : entry.versions.find((candidate) => candidate.number === number)
-    if (version === undefined) {
-      const numbers = entry.versions.map((known) => `${known.number}`)
-      const message = `Checkpoint "${name}" has no version ${number}; it has ${numbers.join(', ') || 'none'}`
-      throw new CoordinatorError('VERSION_UNKNOWN', message, { checkpoint: name, candidates: numbers })
-    }
-    if (version === null || version.state === 'staging') {
-      throw new CoordinatorError('VERSION_NOT_READY', `Checkpoint "${name}" is being loaded`, { checkpoint: name })
-    }
+    const version = this.#find(name, number)
     // Leased before it is loaded: what is wanted must not be given up for the next load.
     const lease = this.lease(version)
     try {
       // A copy of the settings: the entry's own are another version's once that is published.
-      if (version.memory === null) await this.#load(version, { ...entry })
+      if (version.memory === null) await this.#load(version, { ...this.#entries.get(name)! }, signal)
       this.#assertOpen()
       if (version.state === 'unloaded') version.state = 'ready'
       return lease
@@ -196,7 +222,7 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     if (!version.leases.delete(lease)) return
     version.lastUsed = ++this.#clock
     const entry = this.#entries.get(version.checkpoint)
-    if (entry !== undefined && entry.current !== version) this.#settle(entry, version)
+    if (entry !== undefined) this.#settleUnlessCurrent(entry, version)
   }
 
   /**
@@ -214,90 +240,158 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     let version = entry.versions.find((known) => known.fingerprint === fingerprint && known.state === 'unloaded')
     if (version === undefined || entry.backing !== backing) {
       const byteLength = shards.reduce((sum, shard) => sum + shard.byteLength, 0)
+      const next = this.#nextNumbers.get(name) ?? 1
       const free = number <= MAX_CLIENTS_NUMBER && !entry.versions.some((known) => known.number === number)
-      version = new Version(name, free ? number : entry.nextNumber, fingerprint, byteLength)
+      version = new Version(name, free ? number : next, fingerprint, byteLength)
       entry.versions.push(version)
-      entry.nextNumber = Math.max(entry.nextNumber, version.number + 1)
+      this.#nextNumbers.set(name, Math.max(next, version.number + 1))
     }
     version.state = entry.current === version ? 'ready' : 'releasing'
     version.memory = memory
     version.heldBytes = heldBytes
-    this.emit('event', { type: 'recovered', version })
+    this.#tell({ type: 'recovered', version })
     return version
+  }
+
+  /**
+   * Tries again whenever something has happened to a name, as long as the answer may still change and the time is not up.
+   * @throws what the last attempt threw
+   */
+  async until<Result>(
+    name: string,
+    attempt: () => Result | Promise<Result>,
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<Result> {
+    const deadline = performance.now() + waitMs
+    for (;;) {
+      const seen = this.#changes
+      try {
+        return await attempt()
+      } catch (error) {
+        const leftMs = deadline - performance.now()
+        const passes = error instanceof CoordinatorError && PASSING.includes(error.code)
+        if (!passes || leftMs <= 0 || signal.aborted) throw error
+        if (seen === this.#changes) await this.#happens(name, leftMs, signal)
+      }
+    }
   }
 
   /** Gives everything up. What is being loaded is given up too, and those who wait for it hear COORDINATOR_CLOSING. */
   close(): void {
-    this.#stop.abort(closing())
+    this.#closed = true
+    for (const publishing of this.#publishing.values()) for (const { stop } of publishing) stop.abort(closing())
+    this.#loads.close(closing())
+    for (const name of this.#waiting.keys()) void this.#wake(name)
     for (const version of this.versions()) version.unload()
     this.#entries.clear()
   }
 
   #assertOpen(): void {
-    this.#stop.signal.throwIfAborted()
+    if (this.#closed) throw closing()
   }
 
-  /** A version whose memory is as if it were loaded with these settings now. */
-  #findLoaded(
-    name: string,
-    fingerprint: string,
-    { backing, pinned }: Pick<Entry, 'backing' | 'pinned'>,
-  ): Version | undefined {
+  #tell(event: RegistryEvent): void {
+    this.#changes++
+    this.emit('event', event)
+    void this.#wake(event.type === 'retired' ? event.checkpoint : event.version.checkpoint)
+  }
+
+  /** Resolves with the next event of a name, when the time is up, or when the signal is aborted. */
+  #happens(name: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const waiting = this.#waiting.get(name) ?? new Set()
+      const done = (): void => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', done)
+        waiting.delete(done)
+        if (waiting.size === 0 && this.#waiting.get(name) === waiting) this.#waiting.delete(name)
+        resolve()
+      }
+      const timer = setTimeout(done, Math.min(timeoutMs, MAX_WAIT_MS))
+      signal.addEventListener('abort', done)
+      this.#waiting.set(name, waiting.add(done))
+    })
+  }
+
+  async #wake(name: string): Promise<void> {
+    for (const [at, done] of [...(this.#waiting.get(name) ?? [])].entries()) {
+      if (at > 0 && at % WOKEN_A_TURN === 0) await nextTurn()
+      done()
+    }
+  }
+
+  #find(name: string, number: number | null): Version {
+    const entry = this.#entries.get(name)
+    const versions = entry?.versions ?? []
+    const version = number === null ? entry?.current : versions.find((known) => known.number === number)
+    if (version != null && version.state !== 'staging') return version
+    const known = entry?.current != null || (number !== null && versions.length > 0)
+    if (version == null && known) {
+      const numbers = versions.map((each) => `${each.number}`)
+      const message = `Checkpoint "${name}" has no version ${number}; it has ${numbers.join(', ')}`
+      throw new CoordinatorError('VERSION_UNKNOWN', message, { checkpoint: name, candidates: numbers })
+    }
+    if (version == null && !this.#publishing.has(name)) throw this.#unknown(name)
+    throw new CoordinatorError('VERSION_NOT_READY', `Checkpoint "${name}" is being loaded`, { checkpoint: name })
+  }
+
+  /** A version that was or is being loaded with these settings, or as good as. */
+  #findAlike(name: string, fingerprint: string, { backing, pinned }: LoadSettings): Version | undefined {
     return this.#entries.get(name)?.versions.find((version) => {
-      const { state, memory, heldBytes } = version
-      const locked = backing === 'sealed' || !pinned || heldBytes > 0
-      const ready = state !== 'staging' && version.fingerprint === fingerprint
-      return ready && memory?.checkpoint.backing === backing && locked
+      if (version.fingerprint !== fingerprint) return false
+      if (version.state === 'staging') {
+        const { staged } = version
+        return version.publishes > 0 && staged?.backing === backing && staged.pinned === pinned
+      }
+      const locked = backing === 'sealed' || !pinned || version.heldBytes > 0
+      return version.memory?.checkpoint.backing === backing && locked
     })
   }
 
   async #waitForMemory(
     name: string,
     fingerprint: string,
-    settings: Pick<Entry, 'backing' | 'pinned'>,
+    settings: LoadSettings,
     handBackMs: number,
+    signal: AbortSignal,
   ): Promise<void> {
-    const deadline = Date.now() + handBackMs
-    for (let left = handBackMs; left > 0; left = deadline - Date.now()) {
-      if (this.#stop.signal.aborted || this.#findLoaded(name, fingerprint, settings) !== undefined) return
-      await waitForEvent(this, this.#changes, left, this.#stop.signal)
+    const isHere = (): void => {
+      if (this.#findAlike(name, fingerprint, settings) === undefined) throw this.#unknown(name)
     }
+    if (handBackMs > 0) await this.until(name, isHere, handBackMs, signal).catch(() => {})
   }
 
-  async #load(version: Version, settings: Pick<Entry, 'source' | 'backing' | 'pinned' | 'priority'>): Promise<void> {
-    const running = this.#loading.get(version)
-    if (running !== undefined) return running
-    const { priority } = settings
-    const load = this.#loads.add(() => this.#loadNow(version, settings), { priority }) as Promise<void>
-    this.#loading.set(version, load)
-    try {
-      await load
-    } finally {
-      this.#loading.delete(version)
-    }
+  #load(version: Version, settings: LoadSettings, signal: AbortSignal): Promise<void> {
+    const { backing, pinned, priority } = settings
+    const heldBytes = backing === 'sealed' || pinned ? version.byteLength : 0
+    return this.#loads.load(version, { heldBytes, priority }, signal, (stop) =>
+      this.#loadNow(version, settings, heldBytes, stop),
+    )
   }
 
   async #loadNow(
     version: Version,
-    { source, backing, pinned }: Pick<Entry, 'source' | 'backing' | 'pinned'>,
+    { source, backing, pinned }: LoadSettings,
+    heldBytes: number,
+    signal: AbortSignal,
   ): Promise<void> {
     this.#assertOpen()
+    signal.throwIfAborted()
     if (version.memory !== null) return
-    const heldBytes = backing === 'sealed' || pinned ? version.byteLength : 0
     const giveBack = this.budget.reserve(heldBytes, `Checkpoint "${version.checkpoint}"`)
     try {
-      const { signal } = this.#stop
       const memory = await loadSource(source, backing, pinned, signal).catch((cause) => {
-        throw loadFailed(version.checkpoint, cause)
+        throw loadFailed(version.checkpoint, cause, signal)
       })
-      // A client may have handed the memory back meanwhile, and the coordinator may have been closed.
+      // A client may have handed the memory back meanwhile, and nobody may want it any more.
       const wanted = !signal.aborted && version.memory === null
       const changed = memory.checkpoint.fingerprint !== version.fingerprint
       if (!wanted || changed) {
         memory.directory.close()
         memory.checkpoint.close()
       }
-      this.#assertOpen()
+      signal.throwIfAborted()
       if (!wanted) return
       if (changed) {
         const message = `Checkpoint "${version.checkpoint}": its files have changed since version ${version.number} was published; publish it again`
@@ -308,90 +402,69 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     } finally {
       giveBack()
     }
-    this.emit('event', { type: 'loaded', version })
+    this.#tell({ type: 'loaded', version })
   }
 
   #evict(version: Version): void {
     version.unload()
     version.state = 'unloaded'
-    this.emit('event', { type: 'evicted', version })
+    this.#tell({ type: 'evicted', version })
   }
 
-  /** A version that is no longer current: kept for its leases, gone without. */
-  #settle(entry: Entry, version: Version): Version {
+  /** A version that is not current: kept for its leases and for those who are about to publish it, gone without. */
+  #settleUnlessCurrent(entry: Entry, version: Version): Version {
+    if (entry.current === version || !entry.versions.includes(version)) return version
+    if (version.publishes > 0) return version
+    const loaded = version.state !== 'staging' || version.memory !== null
     version.state = 'releasing'
     if (version.leases.size > 0) return version
     version.unload()
-    this.#forget(entry, version)
-    this.emit('event', { type: 'released', version })
+    entry.versions.splice(entry.versions.indexOf(version), 1)
+    if (entry.versions.length === 0 && this.#entries.get(entry.name) === entry) this.#entries.delete(entry.name)
+    if (loaded) this.#tell({ type: 'released', version })
     return version
   }
 
-  #forget(entry: Entry, version: Version): void {
-    const at = entry.versions.indexOf(version)
-    if (at >= 0) entry.versions.splice(at, 1)
-    this.#forgetIfEmpty(entry)
-  }
-
-  #forgetIfEmpty(entry: Entry): void {
-    const empty = entry.versions.length === 0 && entry.current === null
-    if (empty && this.#entries.get(entry.name) === entry) this.#entries.delete(entry.name)
-  }
-
-  #newEntry(name: string, settings: Pick<Entry, 'source' | 'backing' | 'pinned' | 'priority'>): Entry {
-    const entry: Entry = { name, ...settings, versions: [], current: null, currentTurn: 0, nextNumber: 1 }
+  #newEntry(name: string, settings: LoadSettings): Entry {
+    const entry: Entry = { name, ...settings, versions: [], current: null, currentTurn: 0 }
     this.#entries.set(name, entry)
     return entry
   }
 
-  #require(name: string): Entry {
-    const entry = this.#entries.get(name)
-    if (entry !== undefined && (entry.current !== null || entry.versions.some(({ state }) => state === 'staging')))
-      return entry
+  #newVersion(entry: Entry, fingerprint: string, byteLength: number, staged: LoadSettings): Version {
+    const number = this.#nextNumbers.get(entry.name) ?? 1
+    this.#nextNumbers.set(entry.name, number + 1)
+    const version = new Version(entry.name, number, fingerprint, byteLength)
+    version.staged = staged
+    entry.versions.push(version)
+    return version
+  }
+
+  #unknown(name: string): CoordinatorError {
     const known = [...this.#entries.values()].filter(({ current }) => current !== null).map((other) => other.name)
     const list = known.length === 0 ? 'it has none' : `it has ${known.join(', ')}`
     const message = `The coordinator has no checkpoint ${JSON.stringify(name)}; ${list}`
-    throw new CoordinatorError('CHECKPOINT_UNKNOWN', message, { checkpoint: name, candidates: known })
+    return new CoordinatorError('CHECKPOINT_UNKNOWN', message, { checkpoint: name, candidates: known })
   }
-}
-
-/**
- * Resolves with the first event after `seen`, when the time is up, or when the signal is aborted.
- * @param seen the registry's `changes` before the caller looked
- */
-export async function waitForEvent(
-  registry: Registry,
-  seen: number,
-  timeoutMs: number,
-  signal: AbortSignal,
-): Promise<void> {
-  if (registry.changes !== seen || signal.aborted) return
-  const stop = new AbortController()
-  const abort = (): void => stop.abort()
-  signal.addEventListener('abort', abort)
-  const options = { signal: stop.signal }
-  const either = [once(registry, 'event', options), sleep(Math.min(timeoutMs, MAX_WAIT_MS), undefined, options)]
-  await Promise.race(either)
-    .catch((error) => {
-      if (!signal.aborted) throw error
-    })
-    .finally(() => {
-      signal.removeEventListener('abort', abort)
-      stop.abort()
-    })
 }
 
 function closing(): CoordinatorError {
   return new CoordinatorError('COORDINATOR_CLOSING', 'The coordinator is stopping')
 }
 
-function assertName(name: string): void {
-  if (NAME.test(name)) return
-  const message = `Name ${JSON.stringify(name.slice(0, 80))} must begin with a letter or digit and go on with letters, digits and . _ / -, 200 at most`
-  throw new CoordinatorError('NAME_INVALID', message, { checkpoint: name })
+function retired(name: string): CoordinatorError {
+  const message = `Checkpoint "${name}" was retired while it was being published; nothing was published`
+  return new CoordinatorError('PUBLISH_CANCELLED', message, { checkpoint: name })
 }
 
-function loadFailed(name: string, cause: unknown): CoordinatorError {
+function assertName(name: string): void {
+  if (isCheckpointName(name)) return
+  const message = `Name ${JSON.stringify(name.slice(0, 80))} must ${CHECKPOINT_NAME_RULE}`
+  throw new CoordinatorError('NAME_INVALID', message, { checkpoint: name.slice(0, 80) })
+}
+
+function loadFailed(name: string, cause: unknown, signal: AbortSignal): unknown {
+  if (signal.aborted) return signal.reason
   if (cause instanceof CoordinatorError) return cause
   const reason = cause instanceof Error ? cause.message : String(cause)
   return new CoordinatorError('LOAD_FAILED', `Cannot load checkpoint "${name}": ${reason}`, { checkpoint: name, cause })

@@ -8,27 +8,31 @@ import {
   CoordinatorError,
   type CoordinatorMessage,
   type CoordinatorStatus,
+  fitStatus,
   type Resume,
   toWire,
 } from '@onecopy/protocol'
 import { closeDescriptors, type FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { gatherSelection, NO_ARENAS } from './gather-selection.ts'
 import { takeArenasBack, takeBack } from './hand-back.ts'
-import { type PublishOptions, type Registry, waitForEvent } from './registry.ts'
+import type { PublishOptions, Registry } from './registry.ts'
 import type { Lease, Version } from './version.ts'
 
-/** Requests of one client that may wait for their answers at a time; each has a timer and a listener while it waits. */
-const MAX_REQUESTS = 256
+/** Requests of one client that may wait for their answers at a time; each has a timer while it waits. */
+const MAX_REQUESTS = 1024
 
-/** Leases of one client at a time, and names that it follows; status lists them all, and a program needs a few. */
-const MAX_LEASES = 256
+/** Leases of one client at a time; a program needs a few. */
+const MAX_LEASES = 1024
+
+/** Names that one client resumed in vain and wants to hear of, at a time. */
+const MAX_MISSED = 1024
 
 /** What a session asks of its coordinator. */
 export interface SessionHost {
   readonly registry: Registry
   /** How long a client that resumes may wait for its checkpoint to be published again. */
   readonly handBackMs: number
-  readonly status: () => Promise<CoordinatorStatus>
+  readonly status: (options: { readonly residency?: boolean }) => Promise<CoordinatorStatus>
   readonly publish: (name: string, source: string | readonly string[], options: PublishOptions) => Promise<number>
 }
 
@@ -47,8 +51,10 @@ export class Session {
   readonly #connection: CoordinatorConnection
   readonly #host: SessionHost
   readonly #leases = new Map<number, Granting>()
-  /** Names whose news this client wants: those it ever had a lease on. */
-  readonly #follows = new Set<string>()
+  /** How many leases it has on each name: it hears of these. */
+  readonly #leased = new Map<string, number>()
+  /** Names that it could not resume, and hears of as well, until it has a lease on them. */
+  readonly #missed = new Set<string>()
   readonly #end = new AbortController()
   #requests = 0
 
@@ -85,13 +91,13 @@ export class Session {
 
   /** Tells the client of a new version, if it follows that checkpoint. */
   announce(version: Version): void {
-    if (!this.#follows.has(version.checkpoint)) return
+    if (!this.#follows(version.checkpoint)) return
     const { checkpoint, number, fingerprint } = version
     this.#send({ type: 'version', checkpoint, version: number, fingerprint })
   }
 
   announceRetired(checkpoint: string): void {
-    if (this.#follows.has(checkpoint)) this.#send({ type: 'retired', checkpoint })
+    if (this.#follows(checkpoint)) this.#send({ type: 'retired', checkpoint })
   }
 
   /** Resolves when the words have gone out, or never will. */
@@ -107,11 +113,14 @@ export class Session {
   }
 
   describe(): ClientStatus {
-    const leases = [...this.#leases.values()].map(({ lease: { id, version } }) => ({
-      lease: id,
-      checkpoint: version.checkpoint,
-      version: version.number,
-    }))
+    const byVersion = new Map<Version, { lease: number; checkpoint: string; version: number; count: number }>()
+    for (const { lease } of this.#leases.values()) {
+      const { checkpoint, number } = lease.version
+      const known = byVersion.get(lease.version)
+      if (known !== undefined) known.count++
+      else byVersion.set(lease.version, { lease: lease.id, checkpoint, version: number, count: 1 })
+    }
+    const leases = [...byVersion.values()]
     const { pid, uid, gid } = this.#connection.peer
     return { id: this.id, pid, uid, gid, name: this.name, since: this.since.toISOString(), leases }
   }
@@ -125,8 +134,8 @@ export class Session {
         return this.#resume(message, descriptors)
       case 'release': {
         const granting = this.#leases.get(message.lease)
-        this.#leases.delete(message.lease)
         if (granting !== undefined) {
+          this.#forget(granting)
           await granting.sent
           this.#giveUp(granting)
         }
@@ -134,20 +143,22 @@ export class Session {
       }
       case 'publish': {
         const { checkpoint, source, backing, pinned, load, priority } = message
-        const version = await this.#host.publish(checkpoint, source, { backing, pinned, load, priority })
+        const { signal } = this.#end
+        const version = await this.#host.publish(checkpoint, source, { backing, pinned, load, priority, signal })
         return this.#send({ type: 'done', id: message.id, result: { version } })
       }
       case 'retire':
         registry.retire(message.checkpoint)
         return this.#send({ type: 'done', id: message.id, result: null })
       case 'status':
-        return this.#send({ type: 'status', id: message.id, status: await this.#host.status() })
+        return this.#send({ type: 'status', id: message.id, status: fitStatus(await this.#host.status(message)) })
     }
   }
 
   async #acquire({ id, checkpoint: name, version: number, waitMs, selection }: Acquire): Promise<void> {
     const { registry } = this.#host
-    const lease = await this.#waiting(waitMs, () => registry.acquire(name, number))
+    const { signal } = this.#end
+    const lease = await registry.until(name, () => registry.acquire(name, number, signal), waitMs, signal)
     const { version } = lease
     let arenas: ArenaHold = NO_ARENAS
     try {
@@ -159,7 +170,6 @@ export class Session {
       this.#giveUp({ lease, arenas })
       throw error
     }
-    this.#follow(name)
     const current = registry.entry(name)?.current
     if (current != null && current !== version) this.announce(current)
   }
@@ -193,7 +203,7 @@ export class Session {
     const descriptors = [directory, ...gathered].map(({ descriptor }) => descriptor)
     descriptors.splice(1, 0, ...checkpoint.descriptors())
     this.#connection.send(message, descriptors, onSent)
-    this.#leases.set(lease.id, { lease, arenas, sent })
+    this.#remember({ lease, arenas, sent })
   }
 
   /** A client that was attached before this coordinator began: it keeps what it has, and hands sealed memory back. */
@@ -202,7 +212,7 @@ export class Session {
     const { id, checkpoint: name, fingerprint, arenas } = message
     const ofArenas = descriptors.slice(descriptors.length - arenas.length)
     // Whatever becomes of the lease, this client reads that checkpoint, and wants to hear of its versions.
-    this.#follow(name)
+    this.#miss(name)
     try {
       const lease = await this.#leaseAgain(message, descriptors.slice(0, descriptors.length - arenas.length))
       const { version } = lease
@@ -217,7 +227,7 @@ export class Session {
         this.#giveUp({ lease, arenas: held })
         throw error
       }
-      this.#leases.set(lease.id, { lease, arenas: held, sent: Promise.resolve() })
+      this.#remember({ lease, arenas: held, sent: Promise.resolve() })
       this.#send({ type: 'resumed', id, lease: lease.id, version: version.number })
     } finally {
       const current = registry.entry(name)?.current
@@ -241,14 +251,15 @@ export class Session {
     const known = find()
     if (known !== undefined) return registry.lease(known)
     if (descriptors.length > 0) return registry.lease(this.#takeBack(message, descriptors))
-    return this.#waiting(handBackMs, async () => {
+    const resume = (): Lease => {
       const published = find()
       if (published !== undefined) return registry.lease(published)
       const reason = 'this coordinator has published no such version, and no memory was handed back'
       throw new CoordinatorError('RESUME_REFUSED', `Checkpoint "${name}" is not resumed: ${reason}`, {
         checkpoint: name,
       })
-    })
+    }
+    return registry.until(name, resume, handBackMs, this.#end.signal)
   }
 
   #takeBack(message: Resume, descriptors: readonly number[]): Version {
@@ -264,27 +275,31 @@ export class Session {
     }
   }
 
-  #follow(name: string): void {
-    if (this.#follows.size < MAX_LEASES) this.#follows.add(name)
+  #follows(name: string): boolean {
+    return this.#leased.has(name) || this.#missed.has(name)
   }
 
-  /** Tries again whenever something happened, as long as the answer may still change and the time is not up. */
-  async #waiting<Result>(waitMs: number, attempt: () => Promise<Result>): Promise<Result> {
-    const { registry } = this.#host
-    const deadline = Date.now() + waitMs
-    for (;;) {
-      const seen = registry.changes
-      try {
-        return await attempt()
-      } catch (error) {
-        const left = deadline - Date.now()
-        const mayChange =
-          error instanceof CoordinatorError &&
-          ['CHECKPOINT_UNKNOWN', 'VERSION_UNKNOWN', 'VERSION_NOT_READY', 'RESUME_REFUSED'].includes(error.code)
-        if (!mayChange || left <= 0 || this.#ended) throw error
-        await waitForEvent(registry, seen, left, this.#end.signal)
-      }
+  #miss(name: string): void {
+    if (!this.#missed.has(name) && this.#missed.size >= MAX_MISSED) {
+      const text = `The client resumes more than ${MAX_MISSED} checkpoints, the most that one connection may miss`
+      throw new CoordinatorError('CLIENT_REFUSED', text)
     }
+    this.#missed.add(name)
+  }
+
+  #remember(granting: Granting): void {
+    const { checkpoint } = granting.lease.version
+    this.#leases.set(granting.lease.id, granting)
+    this.#leased.set(checkpoint, (this.#leased.get(checkpoint) ?? 0) + 1)
+    this.#missed.delete(checkpoint)
+  }
+
+  #forget({ lease }: Granting): void {
+    const { checkpoint } = lease.version
+    this.#leases.delete(lease.id)
+    const left = this.#leased.get(checkpoint)! - 1
+    if (left > 0) this.#leased.set(checkpoint, left)
+    else this.#leased.delete(checkpoint)
   }
 
   get #ended(): boolean {

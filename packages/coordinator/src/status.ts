@@ -1,20 +1,28 @@
 import { stat } from 'node:fs/promises'
 import type { Checkpoint } from '@onecopy/checkpoint'
 import type { CheckpointStatus, VersionStatus } from '@onecopy/protocol'
-import type { Entry, Registry } from './registry.ts'
+import type { Registry } from './registry.ts'
+import type { ResidencyMeter } from './residency-meter.ts'
+import { inTurns } from './turns.ts'
 import type { Version } from './version.ts'
 
-/** Every checkpoint of a registry, as status shows it. */
-export async function checkpointStatuses(registry: Registry): Promise<CheckpointStatus[]> {
-  return Promise.all([...registry.entries].map(describeEntry))
+/**
+ * Every checkpoint of a registry, as status shows it. However many there are, others get their turn in between.
+ * @param meter measures what is in RAM; null leaves it out
+ */
+export function checkpointStatuses(registry: Registry, meter: ResidencyMeter | null): Promise<CheckpointStatus[]> {
+  return inTurns([...registry.entries], async ({ name, source, backing, pinned, versions }) => ({
+    name,
+    source,
+    backing,
+    pinned,
+    versions: await inTurns([...versions], (version) => describeVersion(version, meter)),
+  }))
 }
 
-async function describeEntry({ name, source, backing, pinned, versions }: Entry): Promise<CheckpointStatus> {
-  return { name, source, backing, pinned, versions: await Promise.all(versions.map(describeVersion)) }
-}
-
-async function describeVersion(version: Version): Promise<VersionStatus> {
+async function describeVersion(version: Version, meter: ResidencyMeter | null): Promise<VersionStatus> {
   const checkpoint = version.memory?.checkpoint
+  const residentBytes = (await meter?.residentBytes(version)) ?? null
   return {
     version: version.number,
     state: version.state,
@@ -22,7 +30,7 @@ async function describeVersion(version: Version): Promise<VersionStatus> {
     byteLength: version.byteLength,
     heldBytes: version.heldBytes + version.arenaBytes,
     arenaBytes: version.arenaBytes,
-    residentBytes: checkpoint?.residency().residentBytes ?? null,
+    residentBytes,
     shards: checkpoint?.shards.length ?? 0,
     tensors: checkpoint?.tensorCount ?? 0,
     leases: version.leases.size,

@@ -1,5 +1,6 @@
 import type { Checkpoint } from '@onecopy/checkpoint'
 import type { FileMapping } from '@onecopy/sharedarraybuffer-utils'
+import type { LoadSettings } from './load-version.ts'
 
 /**
  * `staging`: being opened or loaded; `ready`: handed out; `releasing`: replaced or retired, kept for those who hold it;
@@ -29,6 +30,10 @@ export class Version {
   readonly since: Date = new Date()
   readonly leases: Set<Lease> = new Set()
   state: VersionState = 'staging'
+  /** How it is loaded for the first time; null for what was not. */
+  staged: LoadSettings | null = null
+  /** Publishes that are about to make it current. */
+  publishes = 0
   /** Null while it is not loaded. */
   memory: LoadedMemory | null = null
   /** Bytes of RAM that it holds for good: sealed or locked memory, not the page cache. */

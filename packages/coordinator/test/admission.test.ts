@@ -79,7 +79,7 @@ describe('Admission', () => {
       name: 'reader 1',
       since: expect.any(String),
     }
-    const leases = [{ lease: granted.lease, checkpoint: 'a', version: 1 }]
+    const leases = [{ lease: granted.lease, checkpoint: 'a', version: 1, count: 1 }]
     expect((await coordinator.status()).clients).toEqual([{ ...described, leases }])
     client.close()
     await until(() => events.some(({ type }) => type === 'detached'))

@@ -1,12 +1,13 @@
 import { setMaxListeners } from 'node:events'
 import { renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { CoordinatorError } from '@onecopy/protocol'
 import { mappingCount } from '@onecopy/sharedarraybuffer-utils'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { takeBack } from '../src/hand-back.ts'
-import { type Entry, Registry, type RegistryEvent, waitForEvent } from '../src/registry.ts'
+import { type Entry, Registry, type RegistryEvent } from '../src/registry.ts'
 import type { Lease, Version } from '../src/version.ts'
-import { collectUntil, modelBytes, refusal, saveModel, sealedOffer, temporaryFolder } from './support.ts'
+import { collectUntil, modelBytes, refusal, saveModel, sealedOffer, temporaryFolder, until } from './support.ts'
 
 describe('Registry', () => {
   let folder: string
@@ -278,6 +279,91 @@ describe('Registry', () => {
     expect(entryOf('a').versions.map(({ number }) => number)).toEqual([2])
   })
 
+  it('retire() gives up what is being published under the name, and a publish that began before does not undo it', async () => {
+    const first = await registry.publish('a', await model('a'))
+    const large = await model('large', { fill: 5, tensorBytes: 2 ** 25 })
+    const publishing = refusal(registry.publish('a', large, { backing: 'sealed' }))
+    await until(() => entryOf('a').versions.length === 2, 'the new version is being loaded')
+    registry.retire('a')
+    expect(await publishing).toMatchObject({ code: 'PUBLISH_CANCELLED', checkpoint: 'a' })
+    expect(first.memory).toBeNull()
+    expect(registry.entry('a')).toBeUndefined()
+    const early = refusal(registry.publish('b', large, { backing: 'sealed' }))
+    registry.retire('b')
+    expect(await early).toMatchObject({ code: 'PUBLISH_CANCELLED' })
+    await until(() => registry.budget.heldBytes === 0, 'nothing is reserved')
+    expect(registry.loading).toBe(0)
+    expect(events.filter((event) => event.startsWith('retired'))).toEqual(['retired a', 'retired b'])
+  })
+
+  it('a publish whose signal is aborted publishes nothing and gives up its load, unless somebody else waits for it', async () => {
+    const large = await model('large', { tensorBytes: 2 ** 25 })
+    const stop = new AbortController()
+    const alone = refusal(registry.publish('a', large, { backing: 'sealed', signal: stop.signal }))
+    await until(() => registry.entry('a')?.versions.length === 1, 'it is being loaded')
+    stop.abort(new RangeError('no more'))
+    expect(await alone).toMatchObject({ message: 'no more' })
+    expect(registry.entry('a')).toBeUndefined()
+    expect(events).toEqual([])
+    const again = new AbortController()
+    const given = refusal(registry.publish('a', large, { backing: 'sealed', signal: again.signal }))
+    await until(() => registry.entry('a')?.versions.length === 1, 'it is being loaded again')
+    const other = registry.publish('a', large, { backing: 'sealed' })
+    await until(() => entryOf('a').versions[0]!.publishes === 2, 'both wait for one version')
+    again.abort()
+    expect(await given).toMatchObject({ name: 'AbortError' })
+    expect(await other).toMatchObject({ state: 'ready', memory: expect.anything() })
+    expect(events).toEqual(['loaded a@2', 'published a@2'])
+    expect(await refusal(registry.publish('a', large, { signal: AbortSignal.abort() }))).toMatchObject({
+      name: 'AbortError',
+    })
+  })
+
+  it('a load that nobody waits for any more is given up', async () => {
+    const large = await model('large', { tensorBytes: 2 ** 25 })
+    const version = await registry.publish('a', large, { backing: 'sealed', load: 'on-demand' })
+    const stop = new AbortController()
+    const asking = refusal(registry.acquire('a', null, stop.signal))
+    await until(() => registry.budget.heldBytes > 0, 'it is being loaded')
+    stop.abort()
+    expect(await asking).toMatchObject({ name: 'AbortError' })
+    await until(() => registry.budget.heldBytes === 0, 'the load has ended')
+    expect(version).toMatchObject({ memory: null, state: 'unloaded' })
+    expect((await registry.acquire('a', null)).version.memory).not.toBeNull()
+  })
+
+  it('version numbers of a name go on after it was retired and forgotten', async () => {
+    const source = await model('a')
+    await registry.publish('a', source)
+    registry.retire('a')
+    expect(registry.entry('a')).toBeUndefined()
+    expect((await registry.publish('a', source)).number).toBe(2)
+    expect((await registry.publish('b', source)).number).toBe(1)
+  })
+
+  it('acquire() gives a version by its number as long as it is here, also of a name that was retired', async () => {
+    const version = await registry.publish('a', await model('a'))
+    const lease = await registry.acquire('a', null)
+    registry.retire('a')
+    expect((await registry.acquire('a', 1)).version).toBe(version)
+    expect(await refusal(registry.acquire('a', 2))).toMatchObject({ code: 'VERSION_UNKNOWN', candidates: ['1'] })
+    registry.release(lease)
+  })
+
+  it('a small load and one that only maps do not wait for a large one', async () => {
+    const large = await model('large', { tensorBytes: 2 ** 28 })
+    const small = await model('small', { fill: 5 })
+    const order: string[] = []
+    const note = (name: string) => (): void => void order.push(name)
+    const loads = [
+      registry.publish('large', large, { backing: 'sealed' }).then(note('large')),
+      registry.publish('small', small, { backing: 'sealed' }).then(note('small')),
+      registry.publish('mapped', small).then(note('mapped')),
+    ]
+    await Promise.all(loads)
+    expect(order.at(-1)).toBe('large')
+  })
+
   it('acquire() says what there is: unknown name, unknown version, still loading', async () => {
     await registry.publish('llama', await model('a'))
     const unknown = await refusal(registry.acquire('lama', null))
@@ -296,13 +382,19 @@ describe('Registry', () => {
     while ((registry.entry(name)?.versions.length ?? 0) === 0) await new Promise(setImmediate)
   }
 
-  it.each(['', ' a', '-a', '.a', 'a b', 'a\n', 'x'.repeat(201), 'a:b', '../a'])('refuses the name %j', async (name) => {
-    expect(await refusal(registry.publish(name, folder))).toMatchObject({ code: 'NAME_INVALID' })
-  })
+  it.each(['', ' a', '-a', '.a', 'a b', 'a\n', 'x'.repeat(201), 'a:b', '../a', '名'.repeat(67)])(
+    'refuses the name %j',
+    async (name) => {
+      expect(await refusal(registry.publish(name, folder))).toMatchObject({ code: 'NAME_INVALID' })
+    },
+  )
 
-  it.each(['a', 'Llama-3.1_8B/q4', 'ünï', '7b', 'x'.repeat(200)])('takes the name %j', async (name) => {
-    expect((await registry.publish(name, await model('a'), { load: 'on-demand' })).checkpoint).toBe(name)
-  })
+  it.each(['a', 'Llama-3.1_8B/q4', 'ünï', '7b', 'x'.repeat(200), '名'.repeat(66)])(
+    'takes the name %j',
+    async (name) => {
+      expect((await registry.publish(name, await model('a'), { load: 'on-demand' })).checkpoint).toBe(name)
+    },
+  )
 
   it('recover() keeps memory for its leases, under its number, and publish() takes it instead of reading', async () => {
     const source = await model('a')
@@ -407,23 +499,41 @@ describe('Registry', () => {
   })
 })
 
-describe('waitForEvent()', () => {
-  it('returns at once for what happened before it was called, and on abort; it leaves no listener', async () => {
+describe('Registry.until()', () => {
+  const unknown = (): never => {
+    throw new CoordinatorError('CHECKPOINT_UNKNOWN', 'not yet')
+  }
+
+  it('tries again with each event of the name, and with no event of another', async () => {
+    const folder = temporaryFolder()
     const registry = new Registry(null)
-    const listeners = registry.listenerCount('event')
-    const { signal } = new AbortController()
-    const seen = registry.changes
-    registry.emit('event', { type: 'retired', checkpoint: 'a' })
-    await waitForEvent(registry, seen, 60_000, signal)
+    let tries = 0
+    const attempt = (): number => (++tries < 3 ? unknown() : tries)
+    const found = registry.until('a', attempt, 60_000, new AbortController().signal)
+    const source = await saveModel(join(folder, 'model'))
+    await registry.publish('b', source)
+    expect(tries).toBe(1)
+    await registry.publish('a', source)
+    expect(await found).toBe(3)
+    registry.close()
+  })
+
+  it('throws what the last attempt threw when the time is up, on abort, at the end, and what does not pass', async () => {
+    const registry = new Registry(null)
     const stop = new AbortController()
     setMaxListeners(0, stop.signal)
-    const waiting = Array.from({ length: 50 }, () => waitForEvent(registry, registry.changes, 2 ** 40, stop.signal))
+    expect(await refusal(registry.until('a', unknown, 5, stop.signal))).toMatchObject({ code: 'CHECKPOINT_UNKNOWN' })
+    const waiting = Array.from({ length: 200 }, () => refusal(registry.until('a', unknown, 2 ** 40, stop.signal)))
     stop.abort()
-    await Promise.all(waiting)
-    await waitForEvent(registry, registry.changes, 2 ** 40, stop.signal)
-    await waitForEvent(registry, registry.changes, 5, signal)
-    expect(registry.listenerCount('event')).toBe(listeners)
+    for (const each of waiting) expect(await each).toMatchObject({ code: 'CHECKPOINT_UNKNOWN' })
+    const { signal } = new AbortController()
+    const fail = (): never => {
+      throw new CoordinatorError('LOAD_FAILED', 'for good')
+    }
+    expect(await refusal(registry.until('a', fail, 60_000, signal))).toMatchObject({ code: 'LOAD_FAILED' })
+    const last = refusal(registry.until('a', () => registry.acquire('a', null), 60_000, signal))
     registry.close()
+    expect(await last).toMatchObject({ code: 'COORDINATOR_CLOSING' })
   })
 })
 

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { openCheckpoint } from '@onecopy/checkpoint'
 import { describe, expect, it } from 'vitest'
 import { Registry } from '../src/registry.ts'
+import { ResidencyMeter } from '../src/residency-meter.ts'
 import { checkpointStatuses, filesChanged } from '../src/status.ts'
 import { modelBytes, saveModel, temporaryFolder } from './support.ts'
 
@@ -20,7 +21,7 @@ describe('checkpointStatuses()', () => {
     const text = expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/)
     const fingerprint = expect.stringMatching(/^[0-9a-f]{64}$/)
     const common = { fingerprint, since: text, changed: false }
-    expect(await checkpointStatuses(registry)).toEqual([
+    expect(await checkpointStatuses(registry, new ResidencyMeter())).toEqual([
       {
         name: 'a',
         source: two,
@@ -75,7 +76,7 @@ describe('checkpointStatuses()', () => {
       },
     ])
     registry.close()
-    expect(await checkpointStatuses(registry)).toEqual([])
+    expect(await checkpointStatuses(registry, null)).toEqual([])
   })
 })
 

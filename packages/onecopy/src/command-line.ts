@@ -151,6 +151,8 @@ function addCoordinatorCommands(program: Command): void {
     .addOption(socketOption())
     .option('--json', 'everything as one JSON object; with --watch one on each line')
     .option('--watch', 'again every second, until Ctrl-C')
+    .option('--residency', 'also measure what is in RAM, which takes a while (of large checkpoints by samples)')
+    .option('--health', 'only whether it is there and ready, with its process and version; answers at once')
     .action(async (options) => {
       const { status } = await import('./commands/status.ts')
       await status(options)

@@ -21,6 +21,8 @@ export type {
   AttachOptions,
   ClientErrorCode,
   ConnectOptions,
+  CoordinatorHealth,
+  CoordinatorStatusOptions,
   PlacedPoolOptions,
   PoolPlan,
   RemotePublishOptions,
@@ -30,6 +32,7 @@ export type {
 export {
   attach,
   ClientError,
+  coordinatorHealth,
   coordinatorStatus,
   createWorkerPool,
   PlacedPool,
@@ -42,6 +45,7 @@ export type {
   CoordinatorEvent,
   CoordinatorOptions,
   PublishOptions,
+  StatusOptions,
   WriterPolicy,
 } from '@onecopy/coordinator'
 export { Coordinator, startCoordinator } from '@onecopy/coordinator'

@@ -21,6 +21,7 @@ test('index.ts exports what people use', () => {
     'WorkerPool',
     'attach',
     'capabilities',
+    'coordinatorHealth',
     'coordinatorStatus',
     'createWorkerPool',
     'defaultSocketPath',

@@ -26,14 +26,16 @@ function version(number: number, state: 'ready' | 'releasing' | 'unloaded', chan
   }
 }
 
-function client(name: string, leases: readonly { checkpoint: string; version: number }[], uid = 1000) {
-  const held = leases.map((lease, at) => ({ lease: at + 1, ...lease }))
+function client(name: string, leases: readonly { checkpoint: string; version: number; count?: number }[], uid = 1000) {
+  const held = leases.map((lease, at) => ({ lease: at + 1, count: 1, ...lease }))
   return { id: 7, pid: 4711, uid, gid: 100, name, since: SINCE, leases: held }
 }
 
 function status(changes: object = {}) {
   const facts = { coordinator: 'id', pid: 42, socket: '/run/x.sock', since: SINCE, protocol: 1 }
-  return { ...facts, budgetBytes: 4 * GIB, heldBytes: 2 * GIB, checkpoints: [], clients: [], ...changes }
+  const budget = { budgetBytes: 4 * GIB, budgetFrom: 'half of the machine', heldBytes: 2 * GIB }
+  const omitted = { omittedCheckpoints: 0, omittedClients: 0 }
+  return { ...facts, ...budget, ...omitted, software: '', loading: 0, checkpoints: [], clients: [], ...changes }
 }
 
 describe('statusLines', () => {
@@ -41,13 +43,28 @@ describe('statusLines', () => {
     expect(statusLines(status(), NOW, plain)).toEqual([
       `coordinator  process 42, since ${SINCE} (3 min 20 s)`,
       'socket       /run/x.sock',
-      'memory       2.00 GiB held, a budget of 4.00 GiB',
+      'memory       2.00 GiB held, a budget of 4.00 GiB (half of the machine)',
       '',
       'no checkpoints',
       '',
       'no clients',
     ])
     expect(statusLines(status({ budgetBytes: null }), NOW, plain)[2]).toContain('no budget')
+    const facts = statusLines(status({ software: 'onecopy 0.1.0', loading: 2 }), NOW, plain).slice(1, 3)
+    expect(facts).toEqual(['software     onecopy 0.1.0', 'loading      2 checkpoints'])
+  })
+
+  test('says how many checkpoints and clients there was no room for', () => {
+    const lines = statusLines(status({ omittedCheckpoints: 1, omittedClients: 12 }), NOW, plain)
+    expect(lines.at(-1)).toBe('too much for one answer: 1 checkpoint and 12 clients are not shown')
+  })
+
+  test('has no column for what is in RAM when it was not measured', () => {
+    const versions = [version(1, 'ready', { residentBytes: null })]
+    const checkpoints = [{ name: 'm', source: '/models/m', backing: 'sealed', pinned: false, versions }] as const
+    const lines = statusLines(status({ checkpoints }), NOW, plain).slice(4, 6)
+    for (const line of lines) expect(line.split(/ {2,}/)).toHaveLength(9)
+    expect(lines.join()).not.toContain('in RAM')
   })
 
   test('has a row for each version, and marks changed files', () => {
@@ -78,7 +95,13 @@ describe('statusLines', () => {
 
   test('has a row for each client with what it holds, and a name cannot steer the terminal', () => {
     const held = { checkpoint: 'm', version: 2 }
-    const clients = [client('server.js', [held, { ...held, version: 1 }, held]), client('evil\u001b[2J', [])]
+    const clients = [
+      client('server.js', [
+        { ...held, count: 2 },
+        { ...held, version: 1 },
+      ]),
+      client('evil\u001b[2J', []),
+    ]
     const rows = statusLines(status({ clients }), NOW, plain).slice(6)
     expect(rows.map((row) => row.trim().split(/ {2,}/))).toEqual([
       ['client', 'name', 'process', 'user', 'since', 'holds'],

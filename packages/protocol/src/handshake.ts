@@ -7,6 +7,9 @@ export const PROTOCOL = 1
 /** The oldest version that this software still speaks. */
 export const OLDEST_PROTOCOL = 1
 
+/** What this software is called in the handshake; the version is that of the package `onecopy`. */
+export const SOFTWARE = 'onecopy 0.1.0'
+
 /** How long a coordinator waits for a client's hello. */
 export const HELLO_TIMEOUT_MS = 5000
 

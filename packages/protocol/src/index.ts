@@ -1,3 +1,4 @@
+export { CHECKPOINT_NAME_RULE, isCheckpointName } from './checkpoint-name.ts'
 export type { ClientConnection, ConnectionHandlers, CoordinatorConnection } from './connection.ts'
 export { Connection, clientConnection, coordinatorConnection, MAX_PENDING_BYTES } from './connection.ts'
 export type {
@@ -15,7 +16,7 @@ export {
   MAX_FRAME_BYTES,
   MAX_HELLO_BYTES,
 } from './frame.ts'
-export { agreeOnProtocol, HELLO_TIMEOUT_MS, OLDEST_PROTOCOL, PROTOCOL } from './handshake.ts'
+export { agreeOnProtocol, HELLO_TIMEOUT_MS, OLDEST_PROTOCOL, PROTOCOL, SOFTWARE } from './handshake.ts'
 export type {
   Acquire,
   ClientMessage,
@@ -52,5 +53,6 @@ export type {
   VersionState,
   VersionStatus,
 } from './status.ts'
+export { fitStatus } from './status.ts'
 export type { WireError } from './wire-error.ts'
 export { fromWire, toWire } from './wire-error.ts'

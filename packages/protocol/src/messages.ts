@@ -1,6 +1,8 @@
 import {
   type Check,
+  countOr,
   flag,
+  flagOrNot,
   list,
   listOrNone,
   MAX_SELECTION_BYTES,
@@ -20,6 +22,7 @@ import { type WireError, wireError } from './wire-error.ts'
 
 /** One shard of a version, in the order of the directory's shard numbers. */
 export interface WireShard {
+  /** Its path below the checkpoint's folder. */
   readonly name: string
   /** Of the whole file, header included. */
   readonly byteLength: number
@@ -100,6 +103,8 @@ export interface Retire {
 export interface StatusRequest {
   readonly type: 'status'
   readonly id: number
+  /** Whether to measure what is in RAM, which takes a while. @default false */
+  readonly residency?: boolean
 }
 
 /** Everything a client says. */
@@ -114,6 +119,8 @@ export interface Welcome {
   readonly coordinator: string
   readonly pid: number
   readonly software: string
+  /** Checkpoints that are being published or loaded now: 0 says that the coordinator is ready. Absent reads as 0. */
+  readonly loading: number
 }
 
 /** The answer to a hello that may not stay; the connection ends. */
@@ -224,7 +231,7 @@ export const MAX_WAIT_MS = 2_147_483_647
 const kind = oneOf
 const wait: Check<number> = (value, at) => Math.min(wholeNumber(value, at), MAX_WAIT_MS)
 const software = printableText(256)
-const shard = object<WireShard>({ name, byteLength: wholeNumber })
+const shard = object<WireShard>({ name: path, byteLength: wholeNumber })
 const shards = list(shard, MAX_SHARDS)
 const arenas = listOrNone(shard, MAX_SHARDS)
 
@@ -268,7 +275,7 @@ export const clientMessage: Check<ClientMessage> = union<ClientMessage>({
     priority: wholeNumber,
   }),
   retire: object<Retire>({ type: kind('retire'), id: wholeNumber, checkpoint: name }),
-  status: object<StatusRequest>({ type: kind('status'), id: wholeNumber }),
+  status: object<StatusRequest>({ type: kind('status'), id: wholeNumber, residency: flagOrNot }),
 })
 
 /** Checks what came from a coordinator. @throws ProtocolError MESSAGE_INVALID */
@@ -279,6 +286,7 @@ export const coordinatorMessage: Check<CoordinatorMessage> = union<CoordinatorMe
     coordinator: name,
     pid: wholeNumber,
     software,
+    loading: countOr(0),
   }),
   refused: object<Refused>({
     type: kind('refused'),

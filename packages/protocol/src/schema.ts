@@ -77,8 +77,19 @@ export function listOrNone<T>(check: Check<T>, maxLength: number): Check<readonl
   return (value, path) => (value === undefined ? [] : checked(value, path))
 }
 
-/** Absent reads as 0, so that a count may be added later. */
-export const countOrNone: Check<number> = (value, path) => (value === undefined ? 0 : wholeNumber(value, path))
+/** Absent reads as what was meant before the count was added. */
+export function countOr(absent: number): Check<number> {
+  return (value, path) => (value === undefined ? absent : wholeNumber(value, path))
+}
+
+/** Absent reads as nothing, so that a text may be added later. */
+export function textOrNone(maxBytes: number): Check<string> {
+  const check = text(maxBytes)
+  return (value, path) => (value === undefined ? '' : check(value, path))
+}
+
+/** Absent reads as false, so that a flag may be added later. */
+export const flagOrNot: Check<boolean> = (value, path) => (value === undefined ? false : flag(value, path))
 
 export function list<T>(check: Check<T>, maxLength: number): Check<readonly T[]> {
   return (value, path) => {

@@ -165,7 +165,7 @@ describe('a connection', () => {
       if (index % 16 === 0) await new Promise((resolve) => setImmediate(resolve))
     }
     await until(() => heard.messages.length === 2)
-    expect(heard.messages).toEqual([resume, { type: 'status', id: 1 }])
+    expect(heard.messages).toEqual([resume, { type: 'status', id: 1, residency: false }])
     expect(heard.descriptors).toHaveLength(3)
     closeAll([...descriptors, ...heard.descriptors])
   })

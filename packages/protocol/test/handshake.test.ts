@@ -1,6 +1,7 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { checkAgreed } from '../src/handshake.ts'
-import { agreeOnProtocol, OLDEST_PROTOCOL, PROTOCOL, ProtocolError } from '../src/index.ts'
+import { agreeOnProtocol, OLDEST_PROTOCOL, PROTOCOL, ProtocolError, SOFTWARE } from '../src/index.ts'
 
 describe('agreeOnProtocol', () => {
   it('chooses the newest version that both speak', () => {
@@ -32,5 +33,12 @@ describe('checkAgreed', () => {
     expect(checkAgreed(PROTOCOL)).toBeNull()
     expect(checkAgreed(PROTOCOL + 1)).toMatchObject({ code: 'PROTOCOL_VERSION_MISMATCH' })
     expect(checkAgreed(OLDEST_PROTOCOL - 1)).toMatchObject({ code: 'PROTOCOL_VERSION_MISMATCH' })
+  })
+})
+
+describe('SOFTWARE', () => {
+  it('is the version of the package that is published', () => {
+    const { version } = JSON.parse(readFileSync(new URL('../../onecopy/package.json', import.meta.url), 'utf8'))
+    expect(SOFTWARE).toBe(`onecopy ${version}`)
   })
 })

@@ -36,6 +36,8 @@ describe.each(sides)('messages of a %s', (_, check, messages) => {
       // An absent field that may be null reads as null: that is how later versions add some.
       if (removed === null) expect(check(rest, '')).toEqual(message)
       else if (key === 'arenas') expect(check(rest, '')).toEqual({ ...message, arenas: [] })
+      else if (key === 'residency') expect(check(rest, '')).toEqual({ ...message, residency: false })
+      else if (key === 'loading') expect(check(rest, '')).toEqual({ ...message, loading: 0 })
       else if (!['version', 'selection', 'result'].includes(key)) expect(() => check(rest, '')).toThrow(ProtocolError)
     }
   })
@@ -114,7 +116,7 @@ describe('arenas', () => {
     [{}, /arenas is a map, it must be a list/],
     [[{}], /arenas\[0\]\.name is missing/],
     [[{ name: 'a', byteLength: -1 }], /arenas\[0\]\.byteLength is -1/],
-    [[{ name: 'a'.repeat(257), byteLength: 1 }], /arenas\[0\]\.name is longer than 256 bytes/],
+    [[{ name: 'a'.repeat(4097), byteLength: 1 }], /arenas\[0\]\.name is longer than 4096 bytes/],
     [Array(MAX_SHARDS + 1).fill({ name: 'a', byteLength: 1 }), /arenas is a list of 4096/],
   ])('are not %j', (arenas, message) => {
     expect(() => coordinatorMessage({ ...granted, arenas }, '')).toThrow(message)

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import {
-  countOrNone,
+  countOr,
   list,
   listOrNone,
   name,
@@ -77,7 +77,7 @@ describe('fields that came later', () => {
   it('read as none when they are absent, and are checked when they are there', () => {
     const check = object<{ names: readonly string[]; count: number }>({
       names: listOrNone(name, 2),
-      count: countOrNone,
+      count: countOr(0),
     })
     expect(check({}, '')).toEqual({ names: [], count: 0 })
     expect(check({ names: ['a', 'b'], count: 3 }, '')).toEqual({ names: ['a', 'b'], count: 3 })

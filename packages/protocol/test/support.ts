@@ -81,6 +81,7 @@ export const WELCOME: CoordinatorMessage & { type: 'welcome' } = {
   coordinator: '6f1c2f6e',
   pid: 4711,
   software: 'onecopy 0.1.0',
+  loading: 2,
 }
 
 /** Every message of a client, in every form. */
@@ -114,7 +115,7 @@ export const CLIENT_MESSAGES: readonly ClientMessage[] = [
     priority: 0,
   },
   { type: 'retire', id: 8, checkpoint: 'llama' },
-  { type: 'status', id: Number.MAX_SAFE_INTEGER },
+  { type: 'status', id: Number.MAX_SAFE_INTEGER, residency: true },
 ]
 
 const since = '2026-01-02T03:04:05.678Z'
@@ -125,7 +126,10 @@ export const STATUS: CoordinatorStatus = {
   socket: '/run/user/1000/onecopy/onecopy.sock',
   since,
   protocol: 1,
+  software: 'onecopy 0.1.0',
+  loading: 1,
   budgetBytes: 2 ** 40,
+  budgetFrom: 'the option budgetBytes',
   heldBytes: 5_000_000_000,
   checkpoints: [
     {
@@ -157,9 +161,11 @@ export const STATUS: CoordinatorStatus = {
       gid: 4_294_967_295,
       name: 'server 1',
       since,
-      leases: [{ lease: 1, checkpoint: 'llama', version: 1 }],
+      leases: [{ lease: 1, checkpoint: 'llama', version: 1, count: 3 }],
     },
   ],
+  omittedCheckpoints: 0,
+  omittedClients: 4,
 }
 
 const wireError = {

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { coordinatorStatus } from '@onecopy/client'
+import { type CoordinatorHealth, coordinatorHealth, coordinatorStatus } from '@onecopy/client'
 import type { CoordinatorStatus } from '@onecopy/protocol'
 import { errorCode, messageLines } from '../terminal/error-message.ts'
 import { printable } from '../terminal/printable.ts'
 import { styleOf } from '../terminal/style.ts'
 import { printableJson } from '../terminal/text.ts'
+import { formatCount } from '../terminal/units.ts'
 import { QUESTIONS } from './questions.ts'
 import { statusLines } from './status/status-lines.ts'
 
@@ -13,30 +14,38 @@ export interface StatusOptions {
   readonly socket?: string
   readonly json?: boolean
   readonly watch?: boolean
+  readonly residency?: boolean
+  readonly health?: boolean
 }
 
 const WATCH_MS = 1000
 
-/** Shows a coordinator's state, once or every second. */
+/** Shows a coordinator's state, or only how it is, once or every second. */
 export async function status(options: StatusOptions): Promise<void> {
   const { json = false, watch = false } = options
-  let text = textOf(await ask(options), json, watch)
+  let text = await ask(options)
   for (;;) {
     process.stdout.write(watch && !json ? frame(text) : `${text}\n`)
     if (!watch) return
     await sleep(WATCH_MS)
     // Once it was there, it may go and come back: that is among what people watch for.
-    text = await ask(options).then(
-      (state) => textOf(state, json, watch),
-      (error) => failureText(error, json),
-    )
+    text = await ask(options).catch((error) => failureText(error, json))
   }
 }
 
-/** The state without the client that asks for it. */
-async function ask({ socket }: StatusOptions): Promise<CoordinatorStatus> {
-  const state = await coordinatorStatus({ ...(socket !== undefined && { socket }), name: QUESTIONS.status })
-  return { ...state, clients: state.clients.filter(({ pid }) => pid !== process.pid) }
+async function ask({ socket, json = false, watch = false, residency = false, health }: StatusOptions): Promise<string> {
+  const connect = { ...(socket !== undefined && { socket }), name: QUESTIONS.status }
+  if (health) return healthText(await coordinatorHealth(connect), json)
+  const state = await coordinatorStatus({ ...connect, residency })
+  // Without the client that asks.
+  return textOf({ ...state, clients: state.clients.filter(({ pid }) => pid !== process.pid) }, json, watch)
+}
+
+function healthText(health: CoordinatorHealth, json: boolean): string {
+  if (json) return printable(JSON.stringify(health))
+  const { state, loading, pid, software } = health
+  const what = state === 'loading' ? `loading ${formatCount(loading, 'checkpoint')}` : state
+  return printable(`${what}: process ${pid}, ${software}`)
 }
 
 function textOf(state: CoordinatorStatus, json: boolean, watch: boolean): string {

@@ -3,7 +3,7 @@ import { printable } from '../../terminal/printable.ts'
 import type { Style } from '../../terminal/style.ts'
 import { factLines, tableLines } from '../../terminal/table.ts'
 import { displayName } from '../../terminal/text.ts'
-import { formatAge, formatBytes, formatInteger } from '../../terminal/units.ts'
+import { formatAge, formatBytes, formatCount, formatInteger } from '../../terminal/units.ts'
 import { leasesText } from './leases-text.ts'
 
 /** A coordinator's state, as lines. */
@@ -14,13 +14,18 @@ export function statusLines(status: CoordinatorStatus, now: number, style: Style
     ...(status.checkpoints.length === 0 ? ['no checkpoints'] : checkpointLines(status.checkpoints, style)),
     '',
     ...(status.clients.length === 0 ? ['no clients'] : clientLines(status.clients, now, style)),
+    ...omittedLines(status),
   ]
 }
 
-function coordinatorFacts({ pid, since, socket, heldBytes, budgetBytes }: CoordinatorStatus, now: number) {
-  const limit = budgetBytes === null ? 'no budget' : `a budget of ${formatBytes(budgetBytes)}`
+function coordinatorFacts(status: CoordinatorStatus, now: number) {
+  const { pid, since, socket, software, loading, heldBytes, budgetBytes, budgetFrom } = status
+  const from = budgetFrom === '' ? '' : ` (${printable(budgetFrom)})`
+  const limit = budgetBytes === null ? 'no budget' : `a budget of ${formatBytes(budgetBytes)}${from}`
   return [
     ['coordinator', `process ${pid}, since ${printable(since)} (${ageText(since, now)})`],
+    ...(software === '' ? [] : [['software', printable(software)] as const]),
+    ...(loading === 0 ? [] : [['loading', formatCount(loading, 'checkpoint')] as const]),
     ['socket', printable(socket)],
     ['memory', `${formatBytes(heldBytes)} held, ${limit}`],
   ] as const
@@ -30,6 +35,8 @@ function checkpointLines(checkpoints: readonly CheckpointStatus[], { dim, good, 
   const stateText = ({ state, changed }: VersionStatus): string =>
     `${state === 'ready' ? good(state) : state}${changed ? ` ${bad('files changed')}` : ''}`
   // Few coordinators have any: they come with clients that selected a part of a checkpoint.
+  // Nobody asked for it, as a rule.
+  const hasResidency = checkpoints.some(({ versions }) => versions.some((each) => each.residentBytes !== null))
   const hasArenas = checkpoints.some(({ versions }) => versions.some(({ arenaBytes }) => arenaBytes > 0))
   const rows = checkpoints.flatMap(({ name, source, backing, pinned, versions }) =>
     versions.map((version) => [
@@ -39,7 +46,7 @@ function checkpointLines(checkpoints: readonly CheckpointStatus[], { dim, good, 
       formatBytes(version.byteLength),
       formatBytes(version.heldBytes),
       ...(hasArenas ? [formatBytes(version.arenaBytes)] : []),
-      version.residentBytes === null ? '–' : formatBytes(version.residentBytes),
+      ...(hasResidency ? [version.residentBytes === null ? '–' : formatBytes(version.residentBytes)] : []),
       formatInteger(version.leases),
       pinned ? 'yes' : 'no',
       stateText(version),
@@ -50,7 +57,9 @@ function checkpointLines(checkpoints: readonly CheckpointStatus[], { dim, good, 
     { title: 'checkpoint' },
     right('version'),
     { title: 'backing' },
-    ...['size', 'held', ...(hasArenas ? ['of it arenas'] : []), 'in RAM', 'leases'].map(right),
+    ...['size', 'held', ...(hasArenas ? ['of it arenas'] : []), ...(hasResidency ? ['in RAM'] : []), 'leases'].map(
+      right,
+    ),
     ...['pinned', 'state', 'source'].map((title) => ({ title })),
   ]
   return tableLines(columns, rows, dim)
@@ -67,6 +76,12 @@ function clientLines(clients: readonly ClientStatus[], now: number, { dim }: Sty
   ])
   const columns = [right('client'), { title: 'name' }, ...['process', 'user', 'since'].map(right), { title: 'holds' }]
   return tableLines(columns, rows, dim)
+}
+
+function omittedLines({ omittedCheckpoints, omittedClients }: CoordinatorStatus): string[] {
+  if (omittedCheckpoints + omittedClients === 0) return []
+  const checkpoints = formatCount(omittedCheckpoints, 'checkpoint')
+  return ['', `too much for one answer: ${checkpoints} and ${formatCount(omittedClients, 'client')} are not shown`]
 }
 
 function right(title: string) {

@@ -1,0 +1,84 @@
+import PQueue from 'p-queue'
+import type { Version } from './version.ts'
+
+/** Loads that take no memory for good map files and read headers: many of them cost nothing. */
+const MAPPING_AT_A_TIME = 8
+
+/** Loads that take memory read with several threads already: large ones go one by one, small ones never wait for those. */
+const LARGE_BYTES = 256 * 2 ** 20
+const SMALL_AT_A_TIME = 2
+const LARGE_AT_A_TIME = 1
+
+interface Load {
+  readonly done: Promise<void>
+  readonly stop: AbortController
+  waiting: number
+}
+
+/** What is being loaded: each version once for all who wait for it, and no longer than somebody does. */
+export class Loads {
+  readonly #mapping = new PQueue({ concurrency: MAPPING_AT_A_TIME })
+  readonly #small = new PQueue({ concurrency: SMALL_AT_A_TIME })
+  readonly #large = new PQueue({ concurrency: LARGE_AT_A_TIME })
+  readonly #running = new Map<Version, Load>()
+
+  get versions(): Iterable<Version> {
+    return this.#running.keys()
+  }
+
+  /**
+   * Resolves when the version is loaded.
+   * @param heldBytes of memory that it takes for good
+   * @param run loads it; called when it is its turn, unless somebody else's call for the same version has begun
+   * @throws what `run` throws; the signal's reason
+   */
+  async load(
+    version: Version,
+    { heldBytes, priority }: { readonly heldBytes: number; readonly priority: number },
+    signal: AbortSignal,
+    run: (signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    let load = this.#running.get(version)
+    if (load === undefined) {
+      const stop = new AbortController()
+      const done = this.#laneFor(heldBytes).add(() => run(stop.signal), { priority }) as Promise<void>
+      load = { done, stop, waiting: 0 }
+      this.#running.set(version, load)
+      done.catch(() => {}).then(() => this.#forget(version, load!))
+    }
+    load.waiting++
+    try {
+      await unlessAborted(load.done, signal)
+    } finally {
+      load.waiting--
+      if (load.waiting === 0) {
+        this.#forget(version, load)
+        load.stop.abort(signal.reason)
+      }
+    }
+  }
+
+  /** Ends all of them. */
+  close(reason: Error): void {
+    for (const { stop } of this.#running.values()) stop.abort(reason)
+  }
+
+  #laneFor(heldBytes: number): PQueue {
+    if (heldBytes === 0) return this.#mapping
+    return heldBytes < LARGE_BYTES ? this.#small : this.#large
+  }
+
+  #forget(version: Version, load: Load): void {
+    if (this.#running.get(version) === load) this.#running.delete(version)
+  }
+}
+
+/** What the promise comes to, or the signal's reason as soon as it is aborted. */
+export function unlessAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason)
+    if (signal.aborted) abort()
+    signal.addEventListener('abort', abort)
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
+}
