@@ -31,7 +31,7 @@ export interface Arena {
   readonly header: Header
 }
 
-/** Where gathered parts are taken from: an open file, or mapped or sealed memory by its descriptor. */
+/** Where gathered parts are taken from: an open file, or the one behind memory. */
 export type ArenaSource = Omit<AssembledSource, 'runs'>
 
 interface Layout {
@@ -147,7 +147,7 @@ export function readArena(memory: FileMapping): Arena {
 function readStart({ descriptor }: FileMapping, byteLength: number): Uint8Array {
   const bytes = new Uint8Array(byteLength)
   for (let done = 0; done < byteLength; ) {
-    const got = readSync(descriptor, bytes, done, byteLength - done, done)
+    const got = readSync(descriptor.number, bytes, done, byteLength - done, done)
     if (got === 0) break // not with sealed memory
     done += got
   }

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import type { Selection } from '@onecopy/safetensors'
 import { quoteName, type TensorIndex } from '@onecopy/safetensors/tensors'
-import { adoptFileMapping, FileMapping } from '@onecopy/sharedarraybuffer-utils/mapped'
+import { adoptFileMapping, type Descriptor, FileMapping } from '@onecopy/sharedarraybuffer-utils/mapped'
 import { adoptMemory } from './adopt-memory.ts'
 import type { Arena } from './arena.ts'
 import type { ArenaHold, ArenaSet, GatherOptions } from './arena-set.ts'
@@ -408,7 +408,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
    * The descriptors behind the shards, for handing them to another process. They stay the checkpoint's.
    * @throws TypeError on heap backing, which no other process can share
    */
-  descriptors(): readonly number[] {
+  descriptors(): readonly Descriptor[] {
     this.#assertOpen()
     return this.#memory.map((shard) => {
       if (shard instanceof FileMapping) return shard.descriptor

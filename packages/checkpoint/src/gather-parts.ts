@@ -1,8 +1,14 @@
 import { forEachCopy, gatherSelected } from '@onecopy/safetensors'
-import { FileMapping, type HeapCopy, residentBytes } from '@onecopy/sharedarraybuffer-utils'
+import {
+  closeDescriptors,
+  type Descriptor,
+  FileMapping,
+  type HeapCopy,
+  residentBytes,
+} from '@onecopy/sharedarraybuffer-utils'
 import { type Arena, gatherArena, gatherHeapArena } from './arena.ts'
 import type { GatherOptions } from './arena-set.ts'
-import type { OpenShard } from './open-shard.ts'
+import { assertUnchanged, type OpenShard, openShard } from './open-shard.ts'
 import type { GatheredPart } from './select-parts.ts'
 import type { ShardMemory } from './shard-memory.ts'
 
@@ -40,18 +46,37 @@ function isMostlyCached(mapping: FileMapping, begin: number, end: number): boole
   return resident === null || resident * 2 >= end - begin
 }
 
-/** Gathers parts of a checkpoint that is being opened, whose bytes are nowhere in memory yet. */
+/**
+ * Gathers parts of a checkpoint that is being opened, whose bytes are nowhere in memory yet.
+ * @throws CheckpointError CHECKPOINT_CHANGED when a file was written to meanwhile
+ */
 export async function gatherFromFiles(
   label: string,
   shards: readonly OpenShard[],
   parts: readonly GatheredPart[],
   options: GatherOptions,
 ): Promise<Arena> {
-  const sourceOf = ({ shard }: GatheredPart) => {
-    const { descriptor, path, byteLength } = shards[shard]!
-    return { descriptor, path, byteLength, dropBehind: true }
+  const files = new Map<OpenShard, Descriptor>()
+  try {
+    for (const { shard } of parts) {
+      const needed = shards[shard]!
+      if (!files.has(needed)) files.set(needed, openShard(needed))
+    }
+    const sourceOf = ({ shard }: GatheredPart) => {
+      const { path, byteLength } = shards[shard]!
+      return { descriptor: files.get(shards[shard]!)!, path, byteLength, dropBehind: true }
+    }
+    const arena = await gatherArena(label, parts, sourceOf, options)
+    try {
+      for (const [shard, file] of files) assertUnchanged(shard, file)
+    } catch (error) {
+      arena.memory.close()
+      throw error
+    }
+    return arena
+  } finally {
+    closeDescriptors(files.values())
   }
-  return gatherArena(label, parts, sourceOf, options)
 }
 
 /** The runs that parts are made of, for a heap copy that holds nothing else. */

@@ -6,7 +6,7 @@ import type { Directory } from './directory.ts'
 import { gatherFromFiles, gatherFromRuns, runsOfParts } from './gather-parts.ts'
 import { groupBy } from './group-by.ts'
 import { narrow } from './narrow.ts'
-import { assertShardsUnchanged, type OpenShard } from './open-shard.ts'
+import type { OpenShard } from './open-shard.ts'
 import { type GatheredPart, type InPlacePart, selectParts } from './select-parts.ts'
 import { type RangesOf, type ReadOptions, type ShardMemory, takeMemory } from './shard-memory.ts'
 
@@ -35,7 +35,6 @@ export async function openSelected(
       const rest = { ...options, ...progressFrom(bytesOf(inPlace), totalBytes, options) }
       arenas.push(await gather(label, shards, gathered, rest))
       taken.push(arenas[0]!.memory)
-      assertShardsUnchanged(shards)
     }
     const inside = narrow(
       directory.shards,

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, read } from 'node:fs'
+import { fstatSync, read } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { promisify } from 'node:util'
 import {
@@ -10,10 +10,10 @@ import {
   SafetensorsError,
   withPath,
 } from '@onecopy/safetensors'
-import { openRegularFile } from '@onecopy/sharedarraybuffer-utils'
+import { type Descriptor, openRegularFile } from '@onecopy/sharedarraybuffer-utils'
 import PQueue from 'p-queue'
 import { CheckpointError, messageOf, systemCode } from './errors.ts'
-import { closeShards, type OpenShard } from './open-shard.ts'
+import { closeShards, MAX_SHARDS_HELD_OPEN, type OpenShard } from './open-shard.ts'
 
 const readInto = promisify(read)
 
@@ -37,7 +37,7 @@ export async function readHeaders(paths: readonly string[], signal?: AbortSignal
   const queue = new PQueue({ concurrency: READS_AT_A_TIME })
   const tasks = paths.map((path) => async () => {
     signal?.throwIfAborted()
-    return readShardHeader(path)
+    return readShardHeader(path, paths.length <= MAX_SHARDS_HELD_OPEN)
   })
   // Settled, not all: the others' descriptors must be closed when one fails.
   const results = await Promise.allSettled(tasks.map((task) => queue.add(task)))
@@ -61,36 +61,38 @@ function allMissing(results: readonly PromiseSettledResult<unknown>[]): Checkpoi
   return new CheckpointError('SHARD_NOT_FOUND', message, { path: missing[0]! })
 }
 
-async function readShardHeader(path: string): Promise<ReadShard> {
-  let descriptor: number
+async function readShardHeader(path: string, holdOpen: boolean): Promise<ReadShard> {
+  let file: Descriptor
   try {
-    descriptor = openRegularFile(path)
+    file = openRegularFile(path)
   } catch (cause) {
     const missing = systemCode(cause) === 'ENOENT'
     const message = missing ? `Shard "${path}" is missing` : `Cannot open shard "${path}": ${messageOf(cause)}`
     throw new CheckpointError(missing ? 'SHARD_NOT_FOUND' : 'SHARD_UNREADABLE', message, { path, cause })
   }
   try {
-    const { size, ino: inode, mtimeNs: modifiedNs } = fstatSync(descriptor, { bigint: true })
+    const { size, ino: inode, mtimeNs: modifiedNs } = fstatSync(file.number, { bigint: true })
     const byteLength = Number(size)
-    const prefix = await readExactly(descriptor, 0, Math.min(HEADER_PREFIX_BYTES, byteLength))
+    const prefix = await readExactly(file, 0, Math.min(HEADER_PREFIX_BYTES, byteLength))
     // Both the format's limit and the file's own length bound what is allocated for the header.
     const headerLength = readHeaderLength(prefix, byteLength)
-    const json = await readExactly(descriptor, HEADER_PREFIX_BYTES, headerLength)
+    const json = await readExactly(file, HEADER_PREFIX_BYTES, headerLength)
     const dataOffset = HEADER_PREFIX_BYTES + headerLength
     const header = parseHeader(json, byteLength - dataOffset)
+    const descriptor = holdOpen ? file : null
+    if (!holdOpen) file.close()
     return { name: basename(path), path, descriptor, byteLength, inode, modifiedNs, dataOffset, header }
   } catch (cause) {
-    closeSync(descriptor)
+    file.close()
     if (cause instanceof SafetensorsError) throw withPath(cause, path)
     throw new CheckpointError('SHARD_UNREADABLE', `Cannot read shard "${path}": ${messageOf(cause)}`, { path, cause })
   }
 }
 
-async function readExactly(descriptor: number, position: number, byteLength: number): Promise<Uint8Array> {
+async function readExactly(file: Descriptor, position: number, byteLength: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(byteLength)
   for (let done = 0; done < byteLength; ) {
-    const { bytesRead } = await readInto(descriptor, bytes, done, byteLength - done, position + done)
+    const { bytesRead } = await readInto(file.number, bytes, done, byteLength - done, position + done)
     if (bytesRead === 0) throw new RangeError(`file ends at byte ${position + done} of ${position + byteLength}`)
     done += bytesRead
   }

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, readFile } from 'node:fs'
+import { fstatSync, readFile } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { MAX_INDEX_BYTES, parseShardIndex, type ShardIndex, withPath } from '@onecopy/safetensors'
@@ -39,19 +39,15 @@ export async function readIndexFile(path: string): Promise<IndexFile> {
 }
 
 async function readWhole(path: string) {
-  const descriptor = openRegularFile(path)
-  try {
-    const { ino: inode, mtimeNs: modifiedNs, size } = fstatSync(descriptor, { bigint: true })
-    const byteLength = Number(size)
-    if (byteLength > MAX_INDEX_BYTES) {
-      const message = `Shard index "${path}" has ${byteLength} bytes; at most ${MAX_INDEX_BYTES} are read`
-      throw new CheckpointError('INDEX_UNREADABLE', message, { path })
-    }
-    const bytes = await promisify(readFile)(descriptor)
-    return { bytes, inode, modifiedNs, byteLength }
-  } finally {
-    closeSync(descriptor)
+  using file = openRegularFile(path)
+  const { ino: inode, mtimeNs: modifiedNs, size } = fstatSync(file.number, { bigint: true })
+  const byteLength = Number(size)
+  if (byteLength > MAX_INDEX_BYTES) {
+    const message = `Shard index "${path}" has ${byteLength} bytes; at most ${MAX_INDEX_BYTES} are read`
+    throw new CheckpointError('INDEX_UNREADABLE', message, { path })
   }
+  const bytes = await promisify(readFile)(file.number)
+  return { bytes, inode, modifiedNs, byteLength }
 }
 
 /**

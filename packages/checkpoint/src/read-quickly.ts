@@ -24,7 +24,7 @@ export async function readQuickly(files: LocatedFiles): Promise<ReadFiles | null
   const directory = new Directory(read.table)
   return {
     directory,
-    shards: directory.shards.map((shard, at) => ({ ...shard, descriptor: read.descriptors[at]! })),
+    shards: directory.shards.map((shard, at) => ({ ...shard, descriptor: read.descriptors?.[at] ?? null })),
     index: 'indexPath' in files && read.index !== null ? { path: files.indexPath, ...read.index } : null,
   }
 }

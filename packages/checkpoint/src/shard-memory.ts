@@ -11,7 +11,7 @@ import {
   SharedMemoryError,
   sealFile,
 } from '@onecopy/sharedarraybuffer-utils'
-import { assertShardsUnchanged, type OpenShard } from './open-shard.ts'
+import { assertUnchanged, type OpenShard, openShard } from './open-shard.ts'
 import type { Progress } from './residency.ts'
 
 /** What a checkpoint's bytes are: the page cache, sealed memory, or this process's own. */
@@ -61,18 +61,19 @@ export async function takeMemory(shards: readonly OpenShard[], options: MemoryOp
   }
   try {
     for (const shard of shards) {
-      const { descriptor, path, byteLength } = shard
+      const { path, byteLength } = shard
+      using file = openShard(shard)
       if (options.backing === 'file') {
-        memory.push(mapDescriptor(descriptor, path, { expectedByteLength: byteLength }))
+        memory.push(mapDescriptor(file, path, { expectedByteLength: byteLength }))
       } else if (options.backing === 'sealed') {
         const part = options.rangesOf && { ranges: options.rangesOf(shard) }
-        memory.push(await sealFile(descriptor, path, byteLength, { ...hooks, ...part }))
+        memory.push(await sealFile(file, path, byteLength, { ...hooks, ...part }))
       } else {
-        memory.push(await copyToHeap(descriptor, path, byteLength, options.rangesOf(shard), hooks))
+        memory.push(await copyToHeap(file, path, byteLength, options.rangesOf(shard), hooks))
       }
+      assertUnchanged(shard, file)
       before += readBytes(shard)
     }
-    assertShardsUnchanged(shards)
     return memory
   } catch (error) {
     for (const shard of memory) shard.close()

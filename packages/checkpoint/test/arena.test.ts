@@ -1,6 +1,5 @@
-import { closeSync, openSync } from 'node:fs'
 import { DTYPE_NAMES, dtypeBits, parseSafetensors, type SelectedTensor } from '@onecopy/safetensors'
-import { type FileMapping, mapDescriptor, sealBytes } from '@onecopy/sharedarraybuffer-utils'
+import { type FileMapping, mapDescriptor, openRegularFile, sealBytes } from '@onecopy/sharedarraybuffer-utils'
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Arena, gatherArena, gatherHeapArena, holdsPart, readArena } from '../src/arena.ts'
@@ -26,8 +25,8 @@ async function prepare(): Promise<Prepared> {
   const directory = new Directory(checkpoint.directory)
   const { byteLength } = checkpoint.shards[0]!
   checkpoint.close()
-  const descriptor = openSync(path, 'r')
-  onTestFinished(() => closeSync(descriptor))
+  const descriptor = openRegularFile(path)
+  onTestFinished(() => descriptor.close())
   return {
     path,
     folder,

@@ -1,4 +1,3 @@
-import { closeSync, openSync } from 'node:fs'
 import type { Selection } from '@onecopy/safetensors'
 import { type ByteRange, copyToHeap, FileMapping, mapFile, sealFile } from '@onecopy/sharedarraybuffer-utils'
 import { expect, onTestFinished, test } from 'vitest'
@@ -6,7 +5,7 @@ import type { Arena } from '../src/arena.ts'
 import { Directory } from '../src/directory.ts'
 import { gatherFromFiles, gatherFromMemory, gatherFromRuns, runsOfParts } from '../src/gather-parts.ts'
 import { openCheckpoint } from '../src/index.ts'
-import type { OpenShard } from '../src/open-shard.ts'
+import { closeShards, type OpenShard } from '../src/open-shard.ts'
 import { readHeaders } from '../src/read-headers.ts'
 import { type GatheredPart, selectParts } from '../src/select-parts.ts'
 import { picked } from './selections.ts'
@@ -52,7 +51,7 @@ async function prepare(): Promise<{ shard: OpenShard; parts: readonly GatheredPa
   const path = write(temporaryFolder(), 'x.safetensors', fileOf(RAWS))
   using checkpoint = await openCheckpoint(path)
   const [shard] = await readHeaders([path])
-  onTestFinished(() => closeSync(shard!.descriptor))
+  onTestFinished(() => closeShards([shard!]))
   return { shard: shard!, parts: selectParts(new Directory(checkpoint.directory), SELECTION, 'x').gathered }
 }
 
@@ -68,7 +67,8 @@ function expectGathered({ memory, header, dataOffset }: Arena, parts: readonly G
 
 test('gatherFromFiles(), gatherFromMemory() and gatherFromRuns() gather the same', async () => {
   const { shard, parts } = await prepare()
-  const { descriptor, path, byteLength } = shard
+  const { path, byteLength } = shard
+  const descriptor = shard.descriptor!
   expectGathered(await gatherFromFiles('x', [shard], parts, {}), parts)
   const whole = [{ begin: 0, end: byteLength }]
   const tensors: ByteRange[] = parts.map(({ begin, end }) => ({ begin, end }))
@@ -104,9 +104,7 @@ test('runsOfParts() names the shard and the bytes there', async () => {
 
 test('gatherFromMemory() leaves the pages of sealed memory where they are', async () => {
   const { shard, parts } = await prepare()
-  const descriptor = openSync(shard.path, 'r')
-  using sealed = await sealFile(descriptor, shard.path, shard.byteLength)
-  closeSync(descriptor)
+  using sealed = await sealFile(shard.descriptor!, shard.path, shard.byteLength)
   const arena = await gatherFromMemory('x', [sealed], parts, {})
   expect(bytesOf(sealed.buffer(0, sealed.byteLength))).toHaveLength(shard.byteLength)
   expectGathered(arena, parts)

@@ -192,7 +192,7 @@ describe('a shard that changes between header and mapping', () => {
     const { size } = statSync(paths[1]!)
     const shards = await readHeaders(paths)
     truncateSync(paths[1]!, size - 1)
-    const map = () => mapDescriptor(shards[1]!.descriptor, paths[1]!, { expectedByteLength: shards[1]!.byteLength })
+    const map = () => mapDescriptor(shards[1]!.descriptor!, paths[1]!, { expectedByteLength: shards[1]!.byteLength })
     const expected = { code: 'FILE_CHANGED', path: paths[1], actualBytes: size - 1, expectedBytes: size }
     expect(await refusal(map)).toMatchObject(expected)
     closeShards(shards)

@@ -16,7 +16,7 @@ const RAWS = SHARDS.flat()
 
 /** What the kernel has given for the memory of a checkpoint. */
 function memoryBytes(checkpoint: Checkpoint): number {
-  return checkpoint.descriptors().reduce((sum, descriptor) => sum + fstatSync(descriptor).blocks * 512, 0)
+  return checkpoint.descriptors().reduce((sum, descriptor) => sum + fstatSync(descriptor.number).blocks * 512, 0)
 }
 
 const SELECTIONS: Record<string, Selection> = {

@@ -250,7 +250,7 @@ describe('readQuickly() leaves nothing open', () => {
     for (const { descriptor, path, inode, modifiedNs, byteLength } of read.shards) {
       const state = statSync(path, { bigint: true })
       expect([inode, modifiedNs, BigInt(byteLength)]).toEqual([state.ino, state.mtimeNs, state.size])
-      expect(fstatSync(descriptor, { bigint: true }).ino).toBe(inode)
+      expect(fstatSync(descriptor!.number, { bigint: true }).ino).toBe(inode)
     }
     const { ino, mtimeNs, size } = statSync(indexPath, { bigint: true })
     expect(read.index).toEqual({ path: indexPath, inode: ino, modifiedNs: mtimeNs, byteLength: Number(size) })

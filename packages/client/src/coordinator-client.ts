@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Checkpoint, type CheckpointOrigin, loadSelecting, type Selection } from '@onecopy/checkpoint/adopt'
 import { CoordinatorError, type CoordinatorStatus, type Granted, type Welcome } from '@onecopy/protocol'
-import { closeDescriptors } from '@onecopy/sharedarraybuffer-utils/descriptors'
+import { closeDescriptors, type Descriptor } from '@onecopy/sharedarraybuffer-utils/descriptors'
 import { adoptFileMapping, type FileMapping, mapDescriptor } from '@onecopy/sharedarraybuffer-utils/mapped'
 import { checkReceived } from './check-received.ts'
 import { type Answer, Link, type Request } from './link.ts'
@@ -261,7 +261,7 @@ export class CoordinatorClient {
 
 /** The descriptors of a holding, which stay open until `close`, whatever becomes of the holding meanwhile. */
 interface Kept {
-  readonly descriptors: readonly number[]
+  readonly descriptors: readonly Descriptor[]
   close(): void
 }
 
@@ -284,7 +284,7 @@ function keep({ granted, whole, directory, arenas }: Holding): Kept {
 /** A checkpoint over the descriptors that came with a lease, after each of them was checked. */
 function adopt(
   granted: Granted,
-  descriptors: readonly number[],
+  descriptors: readonly Descriptor[],
   selection: Selection | null,
   origin: CheckpointOrigin,
 ): Holding {

@@ -13,12 +13,17 @@ import {
   SOFTWARE,
   type Welcome,
 } from '@onecopy/protocol'
-import { closeDescriptors, connectUnix, SharedMemoryError } from '@onecopy/sharedarraybuffer-utils/descriptors'
+import {
+  closeDescriptors,
+  connectUnix,
+  type Descriptor,
+  SharedMemoryError,
+} from '@onecopy/sharedarraybuffer-utils/descriptors'
 
 /** An answer, with the descriptors that came with it, which are the caller's to close. */
 export interface Answer {
   readonly message: CoordinatorMessage
-  readonly descriptors: readonly number[]
+  readonly descriptors: readonly Descriptor[]
 }
 
 type Event = Extract<CoordinatorMessage, { type: 'version' | 'retired' | 'closing' }>
@@ -40,7 +45,7 @@ export interface LinkHandlers {
 /** Options of `Link.request`. */
 export interface RequestOptions {
   /** Those that go with the request; they stay the caller's. */
-  readonly descriptors?: readonly number[]
+  readonly descriptors?: readonly Descriptor[]
   /** Gives up waiting: the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal
   /** Goes on waiting for a coordinator that is frozen, since nobody else does. @default false */
@@ -180,7 +185,7 @@ export class Link {
     this.#connection.close()
   }
 
-  #onMessage(message: CoordinatorMessage, descriptors: readonly number[], handlers: LinkHandlers): void {
+  #onMessage(message: CoordinatorMessage, descriptors: readonly Descriptor[], handlers: LinkHandlers): void {
     this.#heardAt = performance.now()
     switch (message.type) {
       case 'welcome':

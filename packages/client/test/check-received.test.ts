@@ -1,6 +1,6 @@
-import { closeSync, openSync, truncateSync, writeFileSync } from 'node:fs'
+import { openSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { sealBytes } from '@onecopy/sharedarraybuffer-utils'
+import { adoptDescriptor, type Descriptor, sealBytes } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { checkReceived } from '../src/check-received.ts'
 import { grantOf, refusal, saveModel, temporaryFolder } from './support.ts'
@@ -12,9 +12,9 @@ describe('checkReceived()', () => {
     return error.message.replace('What the coordinator sent for checkpoint "a" is not used: ', '')
   }
 
-  function open(path: string): number {
-    const descriptor = openSync(path, 'r')
-    onTestFinished(() => closeSync(descriptor))
+  function open(path: string): Descriptor {
+    const descriptor = adoptDescriptor(openSync(path, 'r'))
+    onTestFinished(() => descriptor.close())
     return descriptor
   }
 

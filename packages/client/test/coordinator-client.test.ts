@@ -1,9 +1,15 @@
-import { closeSync, fstatSync, openSync, writeFileSync } from 'node:fs'
+import { fstatSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openCheckpoint, type Selection } from '@onecopy/checkpoint'
 import { attach } from '@onecopy/client'
-import { type FileMapping, mappingCount, sealBytes } from '@onecopy/sharedarraybuffer-utils'
+import {
+  type Descriptor,
+  type FileMapping,
+  mappingCount,
+  openRegularFile,
+  sealBytes,
+} from '@onecopy/sharedarraybuffer-utils'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { CoordinatorClient } from '../src/coordinator-client.ts'
 import {
@@ -251,7 +257,7 @@ describe('CoordinatorClient', () => {
     const wanted = { ...WANTED, selection: quarter(1) }
 
     /** Attaches with other arenas than the right one. */
-    async function refusedWith(change: (right: number) => { descriptors: number[]; byteLengths: number[] }) {
+    async function refusedWith(change: (right: Descriptor) => { descriptors: Descriptor[]; byteLengths: number[] }) {
       const grants: object[] = []
       const { client, granted, descriptors, counterparts } = await start(
         (send, id) => send({ ...granted, ...grants[0], id }),
@@ -276,15 +282,18 @@ describe('CoordinatorClient', () => {
     it('takes no arena that can be changed', async () => {
       const path = join(temporaryFolder(), 'arena')
       writeFileSync(path, new Uint8Array(1000))
-      const descriptor = openSync(path, 'r')
+      const descriptor = openRegularFile(path)
       const error = await refusedWith(() => ({ descriptors: [descriptor], byteLengths: [1000] }))
-      closeSync(descriptor)
+      descriptor.close()
       expect(error).toMatchObject({ code: 'RECEIVED_INVALID' })
       expect(error.message).toContain('its "arena 1" is not sealed memory')
     })
 
     it('takes no arena of another length than was said', async () => {
-      const error = await refusedWith((arena) => ({ descriptors: [arena], byteLengths: [fstatSync(arena).size - 1] }))
+      const error = await refusedWith((arena) => ({
+        descriptors: [arena],
+        byteLengths: [fstatSync(arena.number).size - 1],
+      }))
       expect(error).toMatchObject({ code: 'RECEIVED_INVALID' })
     })
 
@@ -292,7 +301,7 @@ describe('CoordinatorClient', () => {
       using nonsense = sealBytes(new Uint8Array(1000).fill(7), 'nonsense')
       const error = await refusedWith((arena) => ({
         descriptors: [arena, nonsense.descriptor],
-        byteLengths: [fstatSync(arena).size, 1000],
+        byteLengths: [fstatSync(arena.number).size, 1000],
       }))
       expect(error).toMatchObject({ name: 'SafetensorsError', code: 'SAFETENSORS_HEADER_TOO_LARGE' })
     })
@@ -323,7 +332,7 @@ describe('CoordinatorClient', () => {
         selection: JSON.stringify(quarter(1)),
       })
       const resumes: object[] = []
-      const inodes = (given: readonly number[]): number[] => given.map((descriptor) => fstatSync(descriptor).ino)
+      const inodes = (given: readonly Descriptor[]): number[] => given.map(({ number }) => fstatSync(number).ino)
       close()
       await until(() => counterparts[0]!.connection.closed)
       await standIn(socket, (message, { connection }, received) => {

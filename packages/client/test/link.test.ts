@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, writeFileSync } from 'node:fs'
+import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CoordinatorError, HELLO_TIMEOUT_MS, ProtocolError, SOFTWARE, toWire } from '@onecopy/protocol'
 import { connectUnix, listenUnix, UnixListener } from '@onecopy/sharedarraybuffer-utils'
@@ -47,7 +47,7 @@ describe('Link.connect()', () => {
   ])('explains %s', async (what, errnoName, text) => {
     const folder = temporaryFolder()
     let socket = join(folder, 'socket')
-    if (what === 'a socket that nobody serves') closeSync(listenUnix(socket))
+    if (what === 'a socket that nobody serves') listenUnix(socket).close()
     if (what.startsWith('a file') || what.startsWith('a folder')) writeFileSync(socket, '')
     if (what.startsWith('a folder')) socket = join(socket, 'below')
     if (what.startsWith('a path')) socket = join(folder, 'x'.repeat(200))

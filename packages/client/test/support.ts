@@ -12,7 +12,14 @@ import {
   coordinatorConnection,
   type Granted,
 } from '@onecopy/protocol'
-import { type FileMapping, listenUnix, sealBytes, sealFile, UnixListener } from '@onecopy/sharedarraybuffer-utils'
+import {
+  type Descriptor,
+  type FileMapping,
+  listenUnix,
+  sealBytes,
+  sealFile,
+  UnixListener,
+} from '@onecopy/sharedarraybuffer-utils'
 import { onTestFinished } from 'vitest'
 import { temporaryFolder } from '../../../test/temporary-folder.ts'
 import { until } from '../../../test/until.ts'
@@ -214,7 +221,7 @@ export interface Counterpart {
 /** Something that listens where a coordinator would, and leaves every word to the test. */
 export async function standIn(
   socket: string,
-  onMessage: (message: ClientMessage, counterpart: Counterpart, descriptors: readonly number[]) => void,
+  onMessage: (message: ClientMessage, counterpart: Counterpart, descriptors: readonly Descriptor[]) => void,
 ): Promise<{ readonly counterparts: Counterpart[]; close(): void }> {
   const counterparts: Counterpart[] = []
   rmSync(socket, { force: true })
@@ -257,7 +264,7 @@ export const WELCOME = {
 export async function grantOf(
   source: string,
   selection: Selection = { tensors: [] },
-): Promise<{ granted: Granted; descriptors: number[] }> {
+): Promise<{ granted: Granted; descriptors: Descriptor[] }> {
   using opened = await openCheckpoint(source)
   const { arenas, release } = await opened.holdArenas(selection)
   onTestFinished(release)

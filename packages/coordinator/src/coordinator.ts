@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
-import { chmodSync, chownSync, closeSync, lstatSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, lstatSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
 import {
   type ClientStatus,
@@ -10,7 +10,15 @@ import {
   PROTOCOL,
   SOFTWARE,
 } from '@onecopy/protocol'
-import { connectUnix, listenUnix, lockFile, SharedMemoryError, UnixListener } from '@onecopy/sharedarraybuffer-utils'
+import {
+  adoptDescriptor,
+  connectUnix,
+  type Descriptor,
+  listenUnix,
+  lockFile,
+  SharedMemoryError,
+  UnixListener,
+} from '@onecopy/sharedarraybuffer-utils'
 import { Admission, type AdmissionOptions } from './admission.ts'
 import { FileGuard, type GuardEvent, type WriterPolicy } from './file-guard.ts'
 import { activatedSocket, notifySystemd } from './notify-systemd.ts'
@@ -78,7 +86,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
   readonly #admission: Admission
   readonly #guard: FileGuard
   readonly #listener: UnixListener
-  readonly #lock: number | null
+  readonly #lock: Descriptor | null
   readonly #handBackUntil: number
   #closing: Promise<void> | null = null
 
@@ -195,7 +203,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     // A socket that systemd opened is systemd's to remove.
     if (this.#lock === null) return
     rmSync(this.socket, { force: true })
-    closeSync(this.#lock)
+    this.#lock.close()
   }
 
   #assertServing(): void {
@@ -206,9 +214,9 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
 
 /** A socket that listens, and how it came to be. */
 interface Listening {
-  readonly descriptor: number
+  readonly descriptor: Descriptor
   /** Holds the socket's place; null where systemd does. */
-  readonly lock: number | null
+  readonly lock: Descriptor | null
   readonly followsADeadOne: boolean
 }
 
@@ -223,7 +231,7 @@ export async function startCoordinator(options: CoordinatorOptions = {}): Promis
   const listening =
     activated === null
       ? listen(socket, options.socketGroup)
-      : { descriptor: activated, lock: null, followsADeadOne: true }
+      : { descriptor: adoptDescriptor(activated), lock: null, followsADeadOne: true }
   const coordinator = new Coordinator(socket, listening, options)
   return coordinator
 }
@@ -233,7 +241,7 @@ function listen(socket: string, group: number | undefined): Listening {
   prepareSocketFolder(socket, group)
   const lock = lockFile(`${socket}.lock`)
   if (lock === null) throw running(socket)
-  let descriptor: number | null = null
+  let descriptor: Descriptor | null = null
   try {
     const followsADeadOne = removeStale(socket)
     descriptor = listenUnix(socket, 0o600, BACKLOG)
@@ -244,10 +252,10 @@ function listen(socket: string, group: number | undefined): Listening {
     return { descriptor, lock, followsADeadOne }
   } catch (error) {
     if (descriptor !== null) {
-      closeSync(descriptor)
+      descriptor.close()
       rmSync(socket, { force: true })
     }
-    closeSync(lock)
+    lock.close()
     if (error instanceof SharedMemoryError || error instanceof CoordinatorError) throw error
     const reason = error instanceof Error ? error.message : String(error)
     throw new CoordinatorError('SOCKET_UNSAFE', `Cannot serve "${socket}": ${reason}`, { path: socket, cause: error })

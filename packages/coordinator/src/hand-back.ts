@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { ArenaHold } from '@onecopy/checkpoint'
 import { CoordinatorError } from '@onecopy/protocol'
-import { type FileMapping, isSealed, mapDescriptor } from '@onecopy/sharedarraybuffer-utils'
+import { type Descriptor, type FileMapping, isSealed, mapDescriptor } from '@onecopy/sharedarraybuffer-utils'
 import { NO_ARENAS } from './gather-selection.ts'
 import { adoptLoaded } from './load-version.ts'
 import type { LoadedMemory, Version } from './version.ts'
@@ -26,7 +26,7 @@ export interface HandedBack {
  * @param descriptors the directory, then the shards; they stay the caller's
  * @throws CoordinatorError RESUME_REFUSED
  */
-export function takeBack(offer: HandedBack, descriptors: readonly number[]): LoadedMemory {
+export function takeBack(offer: HandedBack, descriptors: readonly Descriptor[]): LoadedMemory {
   const refuse = (reason: string, cause?: unknown): never => refuseMemory(offer.checkpoint, reason, cause)
   if (descriptors.length !== offer.shards.length + 1) {
     refuse(`${descriptors.length} descriptors came, one directory and ${offer.shards.length} shards were named`)
@@ -57,7 +57,7 @@ export function takeBack(offer: HandedBack, descriptors: readonly number[]): Loa
  * @param descriptors of the arenas; they stay the caller's
  * @throws CoordinatorError RESUME_REFUSED
  */
-export function takeArenasBack(version: Version, offer: HandedBack, descriptors: readonly number[]): ArenaHold {
+export function takeArenasBack(version: Version, offer: HandedBack, descriptors: readonly Descriptor[]): ArenaHold {
   // The memory of a version may be given up while a client reads its files, which needs no memory of ours.
   if (descriptors.length === 0) return NO_ARENAS
   const mapped: FileMapping[] = []

@@ -4,7 +4,7 @@ import { sendDatagram } from '@onecopy/sharedarraybuffer-utils'
 const FIRST_DESCRIPTOR = 3
 
 /**
- * The listening socket that systemd opened for this process (socket activation, sd_listen_fds(3)), or null.
+ * The descriptor of the listening socket that systemd opened for this process (socket activation, sd_listen_fds(3)), or null.
  * The environment is cleaned, so that children do not believe it is theirs.
  */
 export function activatedSocket(env: NodeJS.ProcessEnv = process.env): number | null {

@@ -12,7 +12,7 @@ import {
   type Resume,
   toWire,
 } from '@onecopy/protocol'
-import { closeDescriptors, type FileMapping } from '@onecopy/sharedarraybuffer-utils'
+import { closeDescriptors, type Descriptor, type FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { gatherSelection, NO_ARENAS } from './gather-selection.ts'
 import { takeArenasBack, takeBack } from './hand-back.ts'
 import type { PublishOptions, Registry } from './registry.ts'
@@ -68,7 +68,7 @@ export class Session {
   }
 
   /** Answers one request; failures are answers too. */
-  async handle(message: ClientMessage, descriptors: readonly number[]): Promise<void> {
+  async handle(message: ClientMessage, descriptors: readonly Descriptor[]): Promise<void> {
     this.#requests++
     try {
       if (this.#requests > MAX_REQUESTS) {
@@ -125,7 +125,7 @@ export class Session {
     return { id: this.id, pid, uid, gid, name: this.name, since: this.since.toISOString(), leases }
   }
 
-  async #dispatch(message: ClientMessage, descriptors: readonly number[]): Promise<void> {
+  async #dispatch(message: ClientMessage, descriptors: readonly Descriptor[]): Promise<void> {
     const { registry } = this.#host
     switch (message.type) {
       case 'acquire':
@@ -207,7 +207,7 @@ export class Session {
   }
 
   /** A client that was attached before this coordinator began: it keeps what it has, and hands sealed memory back. */
-  async #resume(message: Resume, descriptors: readonly number[]): Promise<void> {
+  async #resume(message: Resume, descriptors: readonly Descriptor[]): Promise<void> {
     const { registry } = this.#host
     const { id, checkpoint: name, fingerprint, arenas } = message
     const ofArenas = descriptors.slice(descriptors.length - arenas.length)
@@ -239,7 +239,7 @@ export class Session {
    * A lease on what a client has; taken at once, so that nobody gives the version up meanwhile.
    * @param descriptors the directory and the shards, where the client hands them back
    */
-  async #leaseAgain(message: Resume, descriptors: readonly number[]): Promise<Lease> {
+  async #leaseAgain(message: Resume, descriptors: readonly Descriptor[]): Promise<Lease> {
     const { registry, handBackMs } = this.#host
     const { checkpoint: name, fingerprint } = message
     // One whose memory was given up will do for a client that reads the files and has nothing to hand back.
@@ -262,7 +262,7 @@ export class Session {
     return registry.until(name, resume, handBackMs, this.#end.signal)
   }
 
-  #takeBack(message: Resume, descriptors: readonly number[]): Version {
+  #takeBack(message: Resume, descriptors: readonly Descriptor[]): Version {
     const { checkpoint: name, version: number, fingerprint, shards } = message
     const memory = takeBack(message, descriptors)
     try {

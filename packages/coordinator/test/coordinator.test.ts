@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
-  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { type ClientStatus, clientConnection, fromWire, SOFTWARE } from '@onecopy/protocol'
-import { closeDescriptors, connectUnix, isSealed, lockFile } from '@onecopy/sharedarraybuffer-utils'
+import { adoptDescriptor, closeDescriptors, connectUnix, isSealed, lockFile } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type CoordinatorEvent, startCoordinator } from '../src/coordinator.ts'
 import { frame } from './frames.ts'
@@ -122,7 +122,7 @@ describe('startCoordinator()', () => {
     expect(descriptorCount()).toBe(before)
     const lock = lockFile(`${socket}.lock`)
     expect(lock).not.toBeNull()
-    closeSync(lock!)
+    lock!.close()
     await (await startCoordinator({ socket })).close()
   })
 })
@@ -192,8 +192,8 @@ describe('Coordinator', () => {
       expect(granted).toMatchObject({ checkpoint: name, version: 1, backing: name, fingerprint: expect.any(String) })
       expect(granted.shards.map(({ byteLength }) => byteLength).reduce((a, b) => a + b)).toBe(modelBytes(model))
       expect(descriptors).toHaveLength(3)
-      for (const descriptor of descriptors) {
-        const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${descriptor}`, 'utf8'))![1]!
+      for (const { number } of descriptors) {
+        const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${number}`, 'utf8'))![1]!
         expect(Number.parseInt(flags, 8) & 0o3).toBe(0)
       }
     }
@@ -314,8 +314,8 @@ describe('Coordinator', () => {
     const { coordinator, socket, model } = await start()
     const clients = await Promise.all(Array.from({ length: 12 }, () => TestClient.connect(socket)))
     const granted = clients.map((client) => client.acquire('later', null, 60_000))
-    const late = refusal(clients[0]!.acquire('never', null, 20))
     await coordinator.publish('later', model)
+    const late = refusal(clients[0]!.acquire('never', null, 20))
     for (const answer of granted) expect((await answer).granted.version).toBe(1)
     const error = await late
     expect(error).toMatchObject({ code: 'CHECKPOINT_UNKNOWN', candidates: ['later'] })
@@ -435,9 +435,9 @@ describe('a coordinator that follows a dead one', () => {
     const { checkpoint, fingerprint, label, shards } = granted
     const { descriptors } = await liar.acquire('a').catch(() => ({ descriptors: [] }))
     expect(descriptors).toEqual([])
-    const nothing = Array(shards.length + 1).fill(0)
+    using nothing = adoptDescriptor(openSync('/dev/null', 'r'))
     const offer = { checkpoint, version: 1, fingerprint, label, backing: 'sealed', shards, arenas: [] } as const
-    const { message } = await liar.ask({ type: 'resume', ...offer }, nothing)
+    const { message } = await liar.ask({ type: 'resume', ...offer }, Array(shards.length + 1).fill(nothing))
     expect(message).toMatchObject({ type: 'error', error: { code: 'RESUME_REFUSED' } })
     expect(second.holds().mappings).toBe(0)
     const fast = await CoordinatorProcess.start({ socket: `${socket}2`, handBackMs: 0 })

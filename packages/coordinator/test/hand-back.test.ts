@@ -1,15 +1,19 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { closeSync, openSync, readdirSync, writeFileSync } from 'node:fs'
+import { openSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Checkpoint, openCheckpoint } from '@onecopy/checkpoint'
 import {
+  adoptDescriptor,
   adoptFileMapping,
+  closeDescriptors,
   connectUnix,
+  type Descriptor,
   type FileMapping,
   listenUnix,
   mapFile,
   mappingCount,
+  openRegularFile,
   sealBytes,
 } from '@onecopy/sharedarraybuffer-utils'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
@@ -29,7 +33,7 @@ import {
 describe('takeBack()', () => {
   let source: string
   let offer: Awaited<ReturnType<typeof sealedOffer>>['offer']
-  let descriptors: readonly number[]
+  let descriptors: readonly Descriptor[]
 
   beforeEach(async () => {
     source = await saveModel(join(temporaryFolder(), 'model'))
@@ -40,7 +44,7 @@ describe('takeBack()', () => {
   })
 
   /** Nothing of a refused offer may stay open. */
-  async function refused(changed: Partial<typeof offer>, given: readonly number[] = descriptors): Promise<string> {
+  async function refused(changed: Partial<typeof offer>, given: readonly Descriptor[] = descriptors): Promise<string> {
     const before = [readdirSync('/proc/self/fd').length, mappingCount()]
     const error = await refusal(() => takeBack({ ...offer, ...changed }, given))
     expect(error).toMatchObject({ name: 'CoordinatorError', code: 'RESUME_REFUSED', checkpoint: 'a' })
@@ -49,7 +53,7 @@ describe('takeBack()', () => {
   }
 
   /** The offer with another descriptor in one place. */
-  const replace = (at: number, descriptor: number): number[] => descriptors.with(at, descriptor)
+  const replace = (at: number, descriptor: Descriptor): Descriptor[] => descriptors.with(at, descriptor)
 
   it('gives the checkpoint that was handed over, and leaves the descriptors to the caller', async () => {
     const memory = takeBack(offer, descriptors)
@@ -71,13 +75,14 @@ describe('takeBack()', () => {
   it('refuses what is not sealed memory: files, folders, sockets, pipes, memory that can be written', async () => {
     const folder = temporaryFolder()
     const listening = listenUnix(join(folder, 's'))
-    const others = [openSync(join(source, 'model-00001-of-00002.safetensors'), 'r'), openSync(folder, 'r'), listening]
+    const file = openRegularFile(join(source, 'model-00001-of-00002.safetensors'))
+    const others = [file, adoptDescriptor(openSync(folder, 'r')), listening]
     for (const descriptor of others) {
       expect(await refused({}, replace(1, descriptor))).toBe('a descriptor is not sealed memory')
       expect(await refused({}, replace(0, descriptor))).toBe('a descriptor is not sealed memory')
     }
     connectUnix(join(folder, 's')).close()
-    for (const descriptor of others) closeSync(descriptor)
+    closeDescriptors(others)
   })
 
   it('refuses shards of another size than was named, and others than the directory describes', async () => {
@@ -130,9 +135,8 @@ print(os.getpid(), memory, flush=True); sys.stdin.read()`
       })
       await until(() => output.includes('\n'))
       const [pid, number] = output.trim().split(' ')
-      const descriptor = openSync(`/proc/${pid}/fd/${number}`, 'r')
+      using descriptor = adoptDescriptor(openSync(`/proc/${pid}/fd/${number}`, 'r'))
       expect(await refused({}, replace(0, descriptor))).toBe(`its directory has ${2 ** 36} bytes`)
-      closeSync(descriptor)
       child.kill()
     },
   )

@@ -1,9 +1,18 @@
-import { closeSync, openSync } from 'node:fs'
+import { openSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { openCheckpoint } from '@onecopy/checkpoint'
 import type { CoordinatorStatus } from '@onecopy/protocol'
-import { connectUnix, type FileMapping, sealBytes, type UnixStream } from '@onecopy/sharedarraybuffer-utils'
+import {
+  adoptDescriptor,
+  closeDescriptors,
+  connectUnix,
+  type Descriptor,
+  type FileMapping,
+  openRegularFile,
+  sealBytes,
+  type UnixStream,
+} from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it } from 'vitest'
 import { frame, header } from './frames.ts'
 import {
@@ -41,7 +50,7 @@ async function connect(socket: string): Promise<UnixStream> {
 /** A raw connection that reads and forgets. */
 async function connectReading(socket: string): Promise<UnixStream> {
   const stream = await connect(socket)
-  stream.start({ onData: (_, descriptors) => descriptors.forEach(closeSync), onEnd: () => {} })
+  stream.start({ onData: (_, descriptors) => closeDescriptors(descriptors), onEnd: () => {} })
   return stream
 }
 
@@ -273,8 +282,8 @@ describe('a coordinator withstands a client that', () => {
 
   it('sends descriptors where none belong', () =>
     withstand(async ({ socket, beside }) => {
-      const file = openSync('/dev/null', 'r')
-      const many = Array<number>(250).fill(file)
+      const file = adoptDescriptor(openSync('/dev/null', 'r'))
+      const many = Array<Descriptor>(250).fill(file)
       const streams: UnixStream[] = []
       for (let i = 0; i < 20; i++) {
         const one = await connectReading(socket)
@@ -298,7 +307,7 @@ describe('a coordinator withstands a client that', () => {
       }
       await beside.goOn()
       for (const stream of streams) stream.close()
-      closeSync(file)
+      file.close()
     }))
 
   it('acquires and vanishes, again and again', () =>
@@ -398,9 +407,9 @@ describe('a coordinator withstands a client that', () => {
       const arena = arenas[0]!.memory as FileMapping
       using nonsense = sealBytes(new Uint8Array(1000).fill(1), 'nonsense')
       using cut = sealBytes(new Uint8Array(arena.buffer(0, 100)), 'cut')
-      const file = openSync(join(matrices, 'model.safetensors'), 'r')
+      const file = openRegularFile(join(matrices, 'model.safetensors'))
       const resume = { ...offer, type: 'resume', id: 1, version: 1, checkpoint: 'sealed' }
-      const offers: [number[], number[]][] = [
+      const offers: [Descriptor[], number[]][] = [
         [[nonsense.descriptor], [1000]],
         [[cut.descriptor], [100]],
         [[file], [1000]],
@@ -426,7 +435,7 @@ describe('a coordinator withstands a client that', () => {
         }
         await beside.goOn()
       }
-      closeSync(file)
+      file.close()
       release()
       gatheredBy.close()
       close()

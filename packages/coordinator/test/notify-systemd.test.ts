@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { closeSync, existsSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { listenUnix } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -80,12 +80,12 @@ describe.skipIf(!hasPython)('a coordinator under a service manager', () => {
     const shell = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
     const node = [process.execPath, '--input-type=module', '-e', script, path, model]
     const child = spawn('sh', ['-c', shell, 'sh', ...node], {
-      stdio: ['ignore', 'pipe', 'inherit', listening],
+      stdio: ['ignore', 'pipe', 'inherit', listening.number],
       cwd: new URL('.', import.meta.url),
     })
     onTestFinished(() => void child.kill('SIGKILL'))
     const ended = new Promise((resolve) => child.on('close', (code) => resolve(code)))
-    closeSync(listening)
+    listening.close()
     // Connects before anybody accepts: the manager's socket queues.
     const early = new TestClient(path)
     const line = await new Promise((resolve) => child.stdout?.once('data', (text) => resolve(`${text}`)))

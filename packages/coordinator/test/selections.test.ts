@@ -1,7 +1,7 @@
 import { fstatSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CoordinatorStatus } from '@onecopy/protocol'
-import { isSealed } from '@onecopy/sharedarraybuffer-utils'
+import { type Descriptor, isSealed } from '@onecopy/sharedarraybuffer-utils'
 import { beforeEach, describe, expect, it } from 'vitest'
 import {
   CoordinatorProcess,
@@ -49,7 +49,7 @@ async function memoryOf(coordinator: CoordinatorProcess): Promise<object> {
   return { mappings, descriptors: descriptors.filter((path) => /memfd:|safetensors/.test(path)) }
 }
 
-const inode = (descriptor: number): number => fstatSync(descriptor).ino
+const inode = ({ number }: Descriptor): number => fstatSync(number).ino
 
 describe.each(['file', 'sealed'] as const)('a grant with a selection, on %s backing', (backing) => {
   it('has the arenas behind the shards, as files in safetensors format that are called by their parts', async () => {
@@ -61,7 +61,7 @@ describe.each(['file', 'sealed'] as const)('a grant with a selection, on %s back
     expect(descriptors.map((descriptor) => isSealed(descriptor))).toEqual([true, backing === 'sealed', true])
     const { byteLength } = granted.arenas[0]!
     const arena = Buffer.alloc(byteLength + 1)
-    expect(readSync(descriptors[2]!, arena, 0, byteLength + 1, 0)).toBe(byteLength)
+    expect(readSync(descriptors[2]!.number, arena, 0, byteLength + 1, 0)).toBe(byteLength)
     const dataOffset = 8 + Number(arena.readBigUInt64LE(0))
     const header = JSON.parse(arena.toString('utf8', 8, dataOffset))
     expect(header).toEqual({
@@ -219,7 +219,7 @@ describe('arenas that are handed back', () => {
     const resume = async ({ granted, descriptors }: (typeof grants)[number], arenas = descriptors.slice(2)) => {
       const client = await TestClient.connect(socket)
       const { checkpoint, version, fingerprint, label, shards } = granted
-      const lengths = arenas.map((descriptor) => ({ name: 'arena', byteLength: fstatSync(descriptor).size }))
+      const lengths = arenas.map((descriptor) => ({ name: 'arena', byteLength: fstatSync(descriptor.number).size }))
       const offer = { checkpoint, version, fingerprint, label, backing, shards, arenas: lengths }
       const own = backing === 'sealed' ? descriptors.slice(0, 2) : []
       const { message } = await client.ask({ type: 'resume', ...offer }, [...own, ...arenas])

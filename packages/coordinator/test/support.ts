@@ -10,7 +10,7 @@ import {
   clientConnection,
   fromWire,
 } from '@onecopy/protocol'
-import { closeDescriptors, connectUnix, sealBytes, sealFile } from '@onecopy/sharedarraybuffer-utils'
+import { closeDescriptors, connectUnix, type Descriptor, sealBytes, sealFile } from '@onecopy/sharedarraybuffer-utils'
 import { expect, onTestFinished } from 'vitest'
 import { temporaryFolder } from '../../../test/temporary-folder.ts'
 
@@ -96,7 +96,7 @@ export async function sealedOffer(source: string) {
 
 export interface Answer {
   readonly message: CoordinatorMessage
-  readonly descriptors: readonly number[]
+  readonly descriptors: readonly Descriptor[]
 }
 
 type Unnumbered<Message> = Message extends { id: number } ? Omit<Message, 'id'> : never
@@ -147,7 +147,7 @@ export class TestClient {
   }
 
   /** Asks, and gives whatever is answered. Descriptors are closed when the test ends. */
-  ask(request: Unnumbered<ClientMessage>, descriptors: readonly number[] = []): Promise<Answer> {
+  ask(request: Unnumbered<ClientMessage>, descriptors: readonly Descriptor[] = []): Promise<Answer> {
     const id = this.#nextId++
     return new Promise((resolve) => {
       this.#pending.set(id, (answer) => {

@@ -1,4 +1,9 @@
-import { closeDescriptors, type PeerCredentials, type UnixStream } from '@onecopy/sharedarraybuffer-utils/descriptors'
+import {
+  closeDescriptors,
+  type Descriptor,
+  type PeerCredentials,
+  type UnixStream,
+} from '@onecopy/sharedarraybuffer-utils/descriptors'
 import { decodeBody, encodeBody } from './body.ts'
 import { ProtocolError } from './errors.ts'
 import { encodeFrame, FRAME_LIMITS, FrameReader, HELLO_LIMITS } from './frame.ts'
@@ -19,7 +24,7 @@ export const MAX_PENDING_BYTES: number = 16 * 1024 * 1024
 /** What a connection calls. */
 export interface ConnectionHandlers<Incoming extends Message> {
   /** A message that keeps to the schema, with exactly its descriptors, which are the handler's to close from here on. */
-  readonly onMessage: (message: Incoming, descriptors: readonly number[]) => void
+  readonly onMessage: (message: Incoming, descriptors: readonly Descriptor[]) => void
   /**
    * The connection has ended: called once, never from inside `send` or `close`. `null`: either side closed it in order.
    * Otherwise a code of ProtocolError: CONNECTION_CLOSED (it broke; `cause` is the system's error), CONNECTION_OVERFLOW,
@@ -105,7 +110,7 @@ export class Connection<Incoming extends Message, Outgoing extends Message> {
    * @throws ProtocolError FRAME_TOO_LARGE, FRAME_INVALID (text that is not well-formed): nothing was sent, and `onSent`
    * is not called
    */
-  send(message: Outgoing, descriptors: readonly number[] = [], onSent: () => void = () => {}): void {
+  send(message: Outgoing, descriptors: readonly Descriptor[] = [], onSent: () => void = () => {}): void {
     const expected = descriptorCountOf(message)
     if (descriptors.length !== expected) {
       throw new RangeError(`"${message.type}" goes with ${expected} descriptors, not with ${descriptors.length}`)
@@ -124,7 +129,7 @@ export class Connection<Incoming extends Message, Outgoing extends Message> {
     this.#end(null)
   }
 
-  #onData(bytes: Uint8Array, descriptors: readonly number[]): void {
+  #onData(bytes: Uint8Array, descriptors: readonly Descriptor[]): void {
     this.#reader.push(bytes, descriptors)
     while (!this.#closed) {
       const received = this.#receive()
@@ -134,8 +139,8 @@ export class Connection<Incoming extends Message, Outgoing extends Message> {
   }
 
   /** The next message, or null until there is one and when the peer's mistake has ended the connection. */
-  #receive(): { message: Incoming; descriptors: readonly number[] } | null {
-    let descriptors: readonly number[] = []
+  #receive(): { message: Incoming; descriptors: readonly Descriptor[] } | null {
+    let descriptors: readonly Descriptor[] = []
     try {
       const frame = this.#reader.next()
       if (frame === null) return null

@@ -1,4 +1,4 @@
-import { closeDescriptors } from '@onecopy/sharedarraybuffer-utils/descriptors'
+import { closeDescriptors, type Descriptor } from '@onecopy/sharedarraybuffer-utils/descriptors'
 import { ProtocolError } from './errors.ts'
 
 /** Bytes before each body: u32 body length, u16 number of descriptors, u16 zero; all little-endian. */
@@ -27,7 +27,7 @@ export const FRAME_LIMITS: FrameLimits = { maxBytes: MAX_FRAME_BYTES, maxDescrip
 /** A frame that is complete; the descriptors are its receiver's to close. */
 export interface Frame {
   readonly body: Uint8Array
-  readonly descriptors: readonly number[]
+  readonly descriptors: readonly Descriptor[]
 }
 
 /** Smallest buffer for a frame that comes in pieces, in bytes. */
@@ -57,7 +57,7 @@ export class FrameReader {
   #buffer: Uint8Array = new Uint8Array(0)
   #begin = 0
   #end = 0
-  #descriptors: number[] = []
+  #descriptors: Descriptor[] = []
   #disposed = false
 
   constructor(limits: FrameLimits = FRAME_LIMITS) {
@@ -70,7 +70,7 @@ export class FrameReader {
   }
 
   /** Takes over bytes, which must not change any more, and descriptors. Call `next` until it gives null after it. */
-  push(bytes: Uint8Array, descriptors: readonly number[] = []): void {
+  push(bytes: Uint8Array, descriptors: readonly Descriptor[] = []): void {
     if (this.#disposed) {
       closeDescriptors(descriptors)
       return

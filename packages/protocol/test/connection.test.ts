@@ -2,7 +2,7 @@ import { fstatSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { UnixStream } from '@onecopy/sharedarraybuffer-utils'
+import type { Descriptor, UnixStream } from '@onecopy/sharedarraybuffer-utils'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
@@ -40,13 +40,13 @@ import {
 /** What one end has heard. */
 interface Heard<M extends Message> {
   readonly messages: M[]
-  readonly descriptors: number[]
+  readonly descriptors: Descriptor[]
   readonly closes: (ProtocolError | null)[]
 }
 
 function listen<M extends Message>(): Heard<M> & {
   handlers: {
-    onMessage: (message: M, descriptors: readonly number[]) => void
+    onMessage: (message: M, descriptors: readonly Descriptor[]) => void
     onClose: (e: ProtocolError | null) => void
   }
 } {
@@ -108,7 +108,7 @@ describe('a connection', () => {
     const { coordinator, client, atCoordinator, atClient } = await connectedPair()
     const requests = CLIENT_MESSAGES.filter(({ type }) => type !== 'hello')
     const answers = COORDINATOR_MESSAGES.filter(({ type }) => type !== 'welcome' && type !== 'refused')
-    const sent: number[] = []
+    const sent: Descriptor[] = []
     for (const message of requests) {
       const descriptors = openDescriptors(descriptorCountOf(message))
       client.send(message, descriptors, () => closeAll(descriptors))
@@ -147,7 +147,7 @@ describe('a connection', () => {
     coordinator.send({ type: 'done', id: 1, result: null })
     await until(() => atClient.messages.length === 3)
     expect(atClient.messages[1]).toEqual({ ...granted, shards })
-    expect(atClient.descriptors.map((descriptor) => fstatSync(descriptor).size)).toEqual(files.map((_, index) => index))
+    expect(atClient.descriptors.map(({ number }) => fstatSync(number).size)).toEqual(files.map((_, index) => index))
     closeAll(atClient.descriptors)
     client.close()
     coordinator.close()

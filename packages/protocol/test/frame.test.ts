@@ -221,7 +221,7 @@ describe('FrameReader', () => {
     const descriptors = openDescriptors(1)
     const reader = new FrameReader()
     reader.push(frameOf({ type: 'x' }, 1), descriptors)
-    expect(fstatSync(reader.next()!.descriptors[0]!).isCharacterDevice()).toBe(true)
+    expect(fstatSync(reader.next()!.descriptors[0]!.number).isCharacterDevice()).toBe(true)
     closeAll(descriptors)
   })
 })

@@ -1,8 +1,16 @@
-import { closeSync, openSync, readdirSync } from 'node:fs'
+import { openSync, readdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { connectUnix, listenUnix, UnixListener, type UnixStream } from '@onecopy/sharedarraybuffer-utils'
+import {
+  adoptDescriptor,
+  closeDescriptors,
+  connectUnix,
+  type Descriptor,
+  listenUnix,
+  UnixListener,
+  type UnixStream,
+} from '@onecopy/sharedarraybuffer-utils'
 import { afterEach } from 'vitest'
 import { until } from '../../../test/until.ts'
 import { encodeBody } from '../src/body.ts'
@@ -16,13 +24,11 @@ export function openDescriptorCount(): number {
   return readdirSync('/proc/self/fd').length
 }
 
-export function openDescriptors(count: number, path = '/dev/null'): number[] {
-  return Array.from({ length: count }, () => openSync(path, 'r'))
+export function openDescriptors(count: number, path = '/dev/null'): Descriptor[] {
+  return Array.from({ length: count }, () => adoptDescriptor(openSync(path, 'r')))
 }
 
-export function closeAll(descriptors: readonly number[]): void {
-  for (const descriptor of descriptors) closeSync(descriptor)
-}
+export const closeAll: typeof closeDescriptors = closeDescriptors
 
 export function frameOf(message: unknown, descriptorCount = 0): Buffer {
   return encodeFrame(encodeBody(message), descriptorCount)

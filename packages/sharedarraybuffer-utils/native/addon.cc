@@ -2,6 +2,7 @@
 
 #include "assembled-memory.h"
 #include "convert.h"
+#include "descriptor.h"
 #include "descriptor-table.h"
 #include "fault-report.h"
 #include "file-lease.h"
@@ -22,6 +23,12 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   onecopy::GrowDescriptorTable();
   onecopy::InstallFaultReport();
   onecopy::UseSignalStack();
+  exports.Set("openFile", Napi::Function::New<onecopy::OpenFile>(env));
+  exports.Set("reopenDescriptor", Napi::Function::New<onecopy::ReopenDescriptor>(env));
+  exports.Set("shareDescriptor", Napi::Function::New<onecopy::ShareDescriptor>(env));
+  exports.Set("adoptDescriptor", Napi::Function::New<onecopy::AdoptDescriptor>(env));
+  exports.Set("descriptorNumber", Napi::Function::New<onecopy::DescriptorNumber>(env));
+  exports.Set("closeDescriptor", Napi::Function::New<onecopy::CloseDescriptor>(env));
   exports.Set("mapDescriptor", Napi::Function::New<onecopy::MapDescriptor>(env));
   exports.Set("adoptMapping", Napi::Function::New<onecopy::AdoptMapping>(env));
   exports.Set("closeMapping", Napi::Function::New<onecopy::CloseMapping>(env));

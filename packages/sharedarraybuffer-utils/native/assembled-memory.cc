@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "copy-job.h"
+#include "descriptor.h"
 #include "system-error.h"
 
 namespace onecopy {
@@ -91,22 +93,26 @@ class Copier {
 
 class CopyRunsJob : public CopyJob {
  public:
-  CopyRunsJob(Napi::Env env, int memory, int source, std::vector<Run> runs, bool drop_behind)
-      : CopyJob(env), memory_(memory), source_(source), runs_(std::move(runs)), drop_behind_(drop_behind) {}
+  CopyRunsJob(Napi::Env env, SharedDescriptor memory, SharedDescriptor source, std::vector<Run> runs, bool drop_behind)
+      : CopyJob(env),
+        memory_(std::move(memory)),
+        source_(std::move(source)),
+        runs_(std::move(runs)),
+        drop_behind_(drop_behind) {}
 
  private:
   CopyResult Copy() override {
-    const CopyResult result = Copier(memory_, source_).Copy(runs_);
+    const CopyResult result = Copier(memory_->number(), source_->number()).Copy(runs_);
     if (drop_behind_ && !runs_.empty()) {
       // What stays in the page cache would be a second copy; pages that others have mapped are kept.
       const Run& last = runs_.back();
-      posix_fadvise(source_, runs_.front().from, last.from + last.length - runs_.front().from, POSIX_FADV_DONTNEED);
+      posix_fadvise(source_->number(), runs_.front().from, last.from + last.length - runs_.front().from, POSIX_FADV_DONTNEED);
     }
     return result;
   }
 
-  int memory_;
-  int source_;
+  SharedDescriptor memory_;
+  SharedDescriptor source_;
   std::vector<Run> runs_;
   bool drop_behind_;
 };
@@ -122,14 +128,13 @@ Napi::Value CopyRuns(const Napi::CallbackInfo& info) {
     runs[at] = {static_cast<size_t>(numbers[at * 3]), static_cast<size_t>(numbers[at * 3 + 1]),
                 static_cast<size_t>(numbers[at * 3 + 2])};
   }
-  return CopyJob::Start(new CopyRunsJob(info.Env(), info[0].As<Napi::Number>().Int32Value(),
-                                        info[1].As<Napi::Number>().Int32Value(), std::move(runs),
+  return CopyJob::Start(new CopyRunsJob(info.Env(), DescriptorIn(info[0]), DescriptorIn(info[1]), std::move(runs),
                                         info[3].As<Napi::Boolean>().Value()));
 }
 
-// expectScattered(descriptor): reads bring in what they ask for and nothing ahead of it.
+// expectScattered(file): reads bring in what they ask for and nothing ahead of it.
 Napi::Value ExpectScattered(const Napi::CallbackInfo& info) {
-  const int error = posix_fadvise(info[0].As<Napi::Number>().Int32Value(), 0, 0, POSIX_FADV_RANDOM);
+  const int error = posix_fadvise(DescriptorIn(info[0])->number(), 0, 0, POSIX_FADV_RANDOM);
   if (error != 0) throw SystemError(info.Env(), error, "posix_fadvise", "");
   return info.Env().Undefined();
 }

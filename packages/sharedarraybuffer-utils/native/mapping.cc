@@ -42,17 +42,19 @@ bool RemoveIfUnused(Registry& registry, Mapping* mapping) {
 
 void Unmap(Mapping* mapping) {
   if (mapping->base != nullptr) munmap(const_cast<uint8_t*>(mapping->base), mapping->byte_length);
-  if (mapping->descriptor >= 0) close(mapping->descriptor);
   delete mapping->parts.load();
   delete mapping;
 }
 
 void ReleaseHandle(Mapping* mapping) {
   Registry& registry = TheRegistry();
+  SharedDescriptor closed;
   bool unused;
   {
     std::lock_guard lock(registry.mutex);
     mapping->handles--;
+    // Buffers need the bytes alone, and may stay for long.
+    if (mapping->handles == 0) closed = std::move(mapping->descriptor);
     unused = RemoveIfUnused(registry, mapping);
   }
   if (unused) Unmap(mapping);
@@ -127,21 +129,26 @@ void ReleaseBuffer(Mapping* mapping) {
   if (unused) Unmap(mapping);
 }
 
+SharedDescriptor DescriptorFor(Mapping* mapping) {
+  std::lock_guard lock(TheRegistry().mutex);
+  return mapping->descriptor;
+}
+
 Mapping* OpenMapping(const Napi::CallbackInfo& info, size_t argument) {
   auto* handle = info[argument].As<Napi::External<Handle>>().Data();
   if (!handle->open) throw SystemError(info.Env(), EBADF, "mapping", "");
   return handle->mapping;
 }
 
-// mapDescriptor(descriptor, path, expectedByteLength or -1)
+// mapDescriptor(file, path, expectedByteLength or -1)
 Napi::Value MapDescriptor(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const int given = info[0].As<Napi::Number>().Int32Value();
+  const SharedDescriptor given = DescriptorIn(info[0]);
   const std::string path = info[1].As<Napi::String>().Utf8Value();
   const int64_t expected = info[2].As<Napi::Number>().Int64Value();
 
   struct stat file;
-  if (fstat(given, &file) != 0) throw SystemError(env, errno, "fstat", path);
+  if (fstat(given->number(), &file) != 0) throw SystemError(env, errno, "fstat", path);
   if (!S_ISREG(file.st_mode)) throw SystemError(env, ENODEV, "fstat", path);
   // The caller has read the header; what it says must still be what is there when the bytes are mapped.
   if (expected >= 0 && file.st_size != expected) {
@@ -161,18 +168,11 @@ Napi::Value MapDescriptor(const Napi::CallbackInfo& info) {
   }
 
   auto mapping = std::make_unique<Mapping>();
-  mapping->descriptor = fcntl(given, F_DUPFD_CLOEXEC, 3);
-  if (mapping->descriptor < 0) {
-    const int error = errno;
-    lock.unlock();
-    throw SystemError(env, error, "fcntl", path);
-  }
   if (file.st_size > 0) {
-    void* base = mmap(nullptr, file.st_size, PROT_READ, MAP_SHARED, mapping->descriptor, 0);
+    void* base = mmap(nullptr, file.st_size, PROT_READ, MAP_SHARED, given->number(), 0);
     if (base == MAP_FAILED) {
       const int error = errno;
       lock.unlock();
-      close(mapping->descriptor);
       throw SystemError(env, error, "mmap", path);
     }
     mapping->base = static_cast<const uint8_t*>(base);
@@ -180,8 +180,9 @@ Napi::Value MapDescriptor(const Napi::CallbackInfo& info) {
   mapping->byte_length = file.st_size;
   mapping->identity = identity;
   mapping->path = path;
-  mapping->sealed = IsSealed(mapping->descriptor);
-  mapping->residency_visible = MaySeeResidency(mapping->descriptor, file);
+  mapping->descriptor = given;
+  mapping->sealed = IsSealed(given->number());
+  mapping->residency_visible = MaySeeResidency(given->number(), file);
   mapping->id = registry.next_id++;
   mapping->handles = 1;
   Mapping* added = mapping.release();
@@ -227,9 +228,9 @@ Napi::Value IsMapped(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), found);
 }
 
-// descriptorOf(handle): the mapping's own descriptor, for sending it to another process.
+// descriptorOf(handle): a handle to the file behind a mapping, for sending it to another process.
 Napi::Value DescriptorOf(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), OpenMapping(info, 0)->descriptor);
+  return NewDescriptor(info.Env(), DescriptorFor(OpenMapping(info, 0)));
 }
 
 // mappingCount(): how many mappings of this process are alive, for tests and status.

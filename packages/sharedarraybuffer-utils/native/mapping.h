@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "descriptor.h"
 #include "file-time.h"
 
 namespace onecopy {
@@ -45,7 +46,7 @@ struct Mapping {
   uint32_t id = 0;
   const uint8_t* base = nullptr;
   size_t byte_length = 0;
-  int descriptor = -1;
+  SharedDescriptor descriptor;  // guarded too; null once no handle is open, see DescriptorFor
   FileIdentity identity;
   std::string path;
   bool sealed = false;             // memory that nobody can change any more, see sealed-memory.cc
@@ -62,6 +63,9 @@ struct Mapping {
 // The process-wide registry, shared by all threads because the library's static state is.
 void RetainBuffer(Mapping* mapping);
 void ReleaseBuffer(Mapping* mapping);
+
+// The file behind a mapping with an open handle; the caller keeps it open.
+SharedDescriptor DescriptorFor(Mapping* mapping);
 
 // A JavaScript handle to a mapping; its finalizer releases what close() did not.
 struct Handle {

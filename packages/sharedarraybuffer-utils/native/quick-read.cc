@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "checkpoint-table.h"
+#include "descriptor.h"
 #include "json-cursor.h"
 #include "mapping.h"
 #include "shared-buffer.h"
@@ -27,6 +28,8 @@ namespace {
 constexpr size_t kFirstRead = 64 << 10;  // bytes; most headers end before
 constexpr size_t kPrefix = 8;            // bytes of a header's length
 constexpr size_t kShardsPerThread = 16;
+// More are opened again one by one when they are mapped: a process may have few descriptors.
+constexpr size_t kMostHeldOpen = 256;
 constexpr size_t kMostThreads = 4;  // enough to keep a disk busy; processors are few where this matters
 
 // What the job is to read; the limits are in bytes.
@@ -40,24 +43,18 @@ struct Request {
 
 class File {
  public:
-  File() = default;
-  File(File&& other) noexcept : state_(other.state_), descriptor_(other.Release()) {}
-  File& operator=(File&&) = delete;
-  ~File() {
-    if (descriptor_ >= 0) close(descriptor_);
-  }
-
   // Only a regular file: a FIFO would wait, and to open a device may do something.
   bool Open(const std::string& path) {
     struct stat before;
     if (stat(path.c_str(), &before) != 0 || !S_ISREG(before.st_mode)) return false;
-    descriptor_ = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    return descriptor_ >= 0 && fstat(descriptor_, &state_) == 0 && S_ISREG(state_.st_mode);
+    Descriptor file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    descriptor_ = std::make_shared<const Descriptor>(std::move(file));
+    return descriptor_->valid() && fstat(number(), &state_) == 0 && S_ISREG(state_.st_mode);
   }
 
   bool Read(char* to, size_t length, size_t offset) const {
     for (size_t done = 0; done < length;) {
-      const ssize_t got = pread(descriptor_, to + done, length - done, offset + done);
+      const ssize_t got = pread(number(), to + done, length - done, offset + done);
       if (got < 0 && errno == EINTR) continue;
       if (got <= 0) return false;
       done += got;
@@ -68,17 +65,13 @@ class File {
   uint64_t byte_length() const { return static_cast<uint64_t>(state_.st_size); }
   uint64_t inode() const { return state_.st_ino; }
   FileTime modified() const { return FileTime::Of(state_); }
-  int descriptor() const { return descriptor_; }
-
-  int Release() {
-    const int descriptor = descriptor_;
-    descriptor_ = -1;
-    return descriptor;
-  }
+  int number() const { return descriptor_->number(); }
+  const SharedDescriptor& descriptor() const { return descriptor_; }
+  void Close() { descriptor_.reset(); }
 
  private:
   struct stat state_ {};
-  int descriptor_ = -1;
+  SharedDescriptor descriptor_;
 };
 
 // Reads of a file bring in what they ask for and nothing ahead of it, for as long as this lives.
@@ -128,7 +121,8 @@ class Reader {
   }
 
   TableMemory& table() { return table_; }
-  std::vector<ShardFile>& files() { return files_; }
+  const std::vector<ShardFile>& files() const { return files_; }
+  bool held_open() const { return files_.size() <= kMostHeldOpen; }
   const File* index_file() const { return request_.index_path ? &index_file_ : nullptr; }
 
  private:
@@ -174,13 +168,14 @@ class Reader {
     shard.inode = file.inode();
     shard.modified = file.modified();
     if (!ReadHeader(source, shard)) return false;
+    if (!held_open()) source.file.Close();
     const uint64_t data_length = shard.byte_length - shard.data_offset;
     return ScanHeader(json.view(), data_length, request_.dtypes, shard.header);
   }
 
   bool ReadHeader(ShardFile& source, ScannedShard& shard) const {
     // Nothing is read ahead: the weights behind the header are not asked for.
-    const ScatteredReads scattered(source.file.descriptor());
+    const ScatteredReads scattered(source.file.number());
     char first[kFirstRead];
     const size_t had = std::min<uint64_t>(shard.byte_length, sizeof first);
     if (had < kPrefix || !source.file.Read(first, had, 0)) return false;
@@ -231,12 +226,17 @@ class ReadJob : public Napi::AsyncWorker {
     Napi::Object result = Napi::Object::New(env);
     const size_t length = reader_.table().byte_length();
     result.Set("table", ShareMemory(env, reader_.table().Release(), length));
-    Napi::Array descriptors = Napi::Array::New(env, reader_.files().size());
-    for (uint32_t at = 0; at < descriptors.Length(); at++) descriptors.Set(at, reader_.files()[at].file.Release());
-    result.Set("descriptors", descriptors);
+    result.Set("descriptors", reader_.held_open() ? Handles(env) : env.Null());
     const File* const index = reader_.index_file();
     result.Set("index", index ? Napi::Value(StateOf(env, *index)) : env.Null());
     deferred_.Resolve(result);
+  }
+
+  Napi::Value Handles(Napi::Env env) const {
+    const std::vector<ShardFile>& files = reader_.files();
+    Napi::Array handles = Napi::Array::New(env, files.size());
+    for (uint32_t at = 0; at < files.size(); at++) handles.Set(at, NewDescriptor(env, files[at].file.descriptor()));
+    return handles;
   }
 
   // There is no memory: whoever reads it strictly will say so.
@@ -258,7 +258,7 @@ std::vector<std::string> Strings(const Napi::Value& value) {
 }  // namespace
 
 // readCheckpoint(indexPath | null, shardPaths, dtypeNames, dtypeBits, headerLimit, indexLimit): a promise of the table, the
-// open descriptors of the shards and the index's state; or of null, whenever anything is unusual or wrong.
+// open files of the shards (null when there are too many to be held open) and the index's state; or of null, whenever anything is unusual or wrong.
 Napi::Value ReadCheckpoint(const Napi::CallbackInfo& info) {
   Request request;
   if (info[0].IsString()) request.index_path = info[0].As<Napi::String>().Utf8Value();

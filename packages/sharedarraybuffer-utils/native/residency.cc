@@ -50,13 +50,13 @@ enum class Advice : uint32_t { kReadAhead, kPopulate, kRead, kLock, kUnlock };
 
 // Into the page cache by reading, for kernels without MADV_POPULATE_READ. Touching the pages instead would kill the
 // process if the file were cut meanwhile; a read comes back short.
-int ReadThrough(const Mapping& mapping, const Pages& pages) {
+int ReadThrough(int descriptor, const Pages& pages) {
   constexpr size_t kChunk = 1 << 20;
   const auto scratch = std::make_unique<uint8_t[]>(kChunk);
   size_t done = 0;
   while (done < pages.byte_length) {
     const size_t wanted = std::min(kChunk, pages.byte_length - done);
-    const ssize_t got = pread(mapping.descriptor, scratch.get(), wanted, pages.file_offset + done);
+    const ssize_t got = pread(descriptor, scratch.get(), wanted, pages.file_offset + done);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return errno;
     if (got == 0) return EFAULT;
@@ -66,9 +66,9 @@ int ReadThrough(const Mapping& mapping, const Pages& pages) {
 }
 
 // mlock says ENOMEM both for a limit and for pages that no file stands behind any more.
-int LockError(const Mapping& mapping, const Pages& pages, int error) {
+int LockError(int descriptor, const Pages& pages, int error) {
   struct stat file;
-  const bool cut = fstat(mapping.descriptor, &file) == 0 &&
+  const bool cut = fstat(descriptor, &file) == 0 &&
                    static_cast<size_t>(file.st_size) < pages.file_offset + pages.byte_length;
   return cut ? EFAULT : error;
 }
@@ -113,12 +113,12 @@ bool AllResident(const Mapping& mapping, const Pages& pages) {
 
 // Whether what stands behind the file answers late, or is a program: many small requests at once then bring the pages in
 // sooner than few large ones, and huge pages do not come of either.
-bool IsFarAway(const Mapping& mapping) {
+bool IsFarAway(int descriptor) {
   constexpr uint32_t kSmb = 0xfe534d42, kLustre = 0x0bd00bd0;
   static constexpr uint32_t kFar[] = {NFS_SUPER_MAGIC, FUSE_SUPER_MAGIC, CIFS_SUPER_MAGIC, kSmb,
                                       CEPH_SUPER_MAGIC, V9FS_MAGIC,      AFS_SUPER_MAGIC,  kLustre};
   struct statfs system;
-  if (fstatfs(mapping.descriptor, &system) != 0) return false;
+  if (fstatfs(descriptor, &system) != 0) return false;
   return std::find(std::begin(kFar), std::end(kFar), static_cast<uint32_t>(system.f_type)) != std::end(kFar);
 }
 
@@ -141,16 +141,16 @@ size_t ReadAheadBytes(const Mapping& mapping) {
 //
 // The kernel marks such pages, and whoever touches a mark first makes it read ahead. So there are none where that would
 // reach beyond `limit`, the end of what is wanted of the file.
-void ReadPages(const Mapping& mapping, const Pages& pages, size_t limit) {
+void ReadPages(const Mapping& mapping, int descriptor, const Pages& pages, size_t limit) {
   if (AllResident(mapping, pages)) return;
   const size_t huge = HugePage();
-  if (huge == 0 || IsFarAway(mapping)) return RequestPages(pages);
+  if (huge == 0 || IsFarAway(descriptor)) return RequestPages(pages);
   const size_t last = pages.file_offset + pages.byte_length;
   const size_t ahead = limit >= mapping.byte_length ? 0 : ReadAheadBytes(mapping);
   const size_t begin = (pages.file_offset + huge - 1) / huge * huge;
   const size_t end = std::min(last, limit - std::min(limit, ahead)) / huge * huge;
   if (begin >= end) return RequestPages(pages);
-  void* const window = mmap(nullptr, end - begin, PROT_READ, MAP_SHARED, mapping.descriptor, static_cast<off_t>(begin));
+  void* const window = mmap(nullptr, end - begin, PROT_READ, MAP_SHARED, descriptor, static_cast<off_t>(begin));
   if (window == MAP_FAILED) return RequestPages(pages);
   // What is read ahead of this piece is wanted too, but for the last piece.
   if (last + ahead > limit) madvise(window, end - begin, MADV_RANDOM);
@@ -164,21 +164,21 @@ void ReadPages(const Mapping& mapping, const Pages& pages, size_t limit) {
   munmap(window, end - begin);
 }
 
-int Apply(const Mapping& mapping, const Pages& pages, Advice advice, size_t limit) {
+int Apply(const Mapping& mapping, int descriptor, const Pages& pages, Advice advice, size_t limit) {
   if (pages.byte_length == 0) return 0;
-  if (advice == Advice::kPopulate || advice == Advice::kLock) ReadPages(mapping, pages, limit);
+  if (advice == Advice::kPopulate || advice == Advice::kLock) ReadPages(mapping, descriptor, pages, limit);
   if (advice == Advice::kRead) RequestPages(pages);
   int result = 0;
   switch (advice) {
     case Advice::kReadAhead: result = madvise(pages.start, pages.byte_length, MADV_WILLNEED); break;
     case Advice::kPopulate: result = madvise(pages.start, pages.byte_length, MADV_POPULATE_READ); break;
-    case Advice::kRead: return ReadThrough(mapping, pages);
+    case Advice::kRead: return ReadThrough(descriptor, pages);
     case Advice::kLock: result = mlock(pages.start, pages.byte_length); break;
     case Advice::kUnlock: result = munlock(pages.start, pages.byte_length); break;
   }
   if (result == 0) return 0;
   const int error = errno;
-  return advice == Advice::kLock ? LockError(mapping, pages, error) : error;
+  return advice == Advice::kLock ? LockError(descriptor, pages, error) : error;
 }
 
 const char* SyscallOf(Advice advice) {
@@ -194,13 +194,22 @@ const char* SyscallOf(Advice advice) {
 class AdviceJob : public Napi::AsyncWorker {
  public:
   AdviceJob(Napi::Env env, Mapping* mapping, size_t begin, size_t end, Advice advice, size_t limit)
-      : AsyncWorker(env), deferred_(env), mapping_(mapping), begin_(begin), end_(end), advice_(advice), limit_(limit) {
+      : AsyncWorker(env),
+        deferred_(env),
+        mapping_(mapping),
+        descriptor_(DescriptorFor(mapping)),
+        begin_(begin),
+        end_(end),
+        advice_(advice),
+        limit_(limit) {
     RetainBuffer(mapping);
   }
   ~AdviceJob() override { ReleaseBuffer(mapping_); }
 
   Napi::Promise Promise() const { return deferred_.Promise(); }
-  void Execute() override { error_ = Apply(*mapping_, Pages(*mapping_, begin_, end_), advice_, limit_); }
+  void Execute() override {
+    error_ = Apply(*mapping_, descriptor_->number(), Pages(*mapping_, begin_, end_), advice_, limit_);
+  }
   void OnOK() override {
     if (error_ == 0) deferred_.Resolve(Env().Undefined());
     else deferred_.Reject(SystemError(Env(), error_, SyscallOf(advice_), mapping_->path).Value());
@@ -209,6 +218,7 @@ class AdviceJob : public Napi::AsyncWorker {
  private:
   Napi::Promise::Deferred deferred_;
   Mapping* mapping_;
+  SharedDescriptor descriptor_;
   size_t begin_;
   size_t end_;
   Advice advice_;
@@ -259,7 +269,7 @@ Napi::Value EvictMapping(const Napi::CallbackInfo& info) {
   Mapping* mapping = OpenMapping(info, 0);
   // Pages that stand in a page table are kept, so this process lets go of them first; they come back on the next read.
   if (mapping->byte_length > 0) madvise(const_cast<uint8_t*>(mapping->base), mapping->byte_length, MADV_DONTNEED);
-  const int error = posix_fadvise(mapping->descriptor, 0, 0, POSIX_FADV_DONTNEED);
+  const int error = posix_fadvise(DescriptorFor(mapping)->number(), 0, 0, POSIX_FADV_DONTNEED);
   if (error != 0) throw SystemError(info.Env(), error, "posix_fadvise", mapping->path);
   return info.Env().Undefined();
 }
@@ -272,9 +282,10 @@ Napi::Value MemoryLimits(const Napi::CallbackInfo& info) {
   if (probe != MAP_FAILED) munmap(probe, kPage);
   const int sealed = memfd_create("onecopy-probe", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (sealed >= 0) close(sealed);
-  struct rlimit lock, space;
+  struct rlimit lock, space, files;
   getrlimit(RLIMIT_MEMLOCK, &lock);
   getrlimit(RLIMIT_AS, &space);
+  getrlimit(RLIMIT_NOFILE, &files);
   const auto limit = [env](rlim_t value) -> Napi::Value {
     if (value == RLIM_INFINITY) return env.Null();
     return Napi::Number::New(env, static_cast<double>(value));
@@ -285,6 +296,7 @@ Napi::Value MemoryLimits(const Napi::CallbackInfo& info) {
   result.Set("sealing", Napi::Boolean::New(env, sealed >= 0));
   result.Set("lockLimitBytes", limit(lock.rlim_cur));
   result.Set("addressSpaceLimitBytes", limit(space.rlim_cur));
+  result.Set("descriptorLimit", Napi::Number::New(env, static_cast<double>(files.rlim_cur)));
   return result;
 }
 

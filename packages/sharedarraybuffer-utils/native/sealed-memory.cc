@@ -9,8 +9,10 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "copy-job.h"
+#include "descriptor.h"
 #include "system-error.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -52,14 +54,19 @@ CopyResult CopyRange(int memory, int source, size_t begin, size_t end, bool drop
 
 class FillJob : public CopyJob {
  public:
-  FillJob(Napi::Env env, int memory, int source, size_t begin, size_t end, bool drop_behind)
-      : CopyJob(env), memory_(memory), source_(source), begin_(begin), end_(end), drop_behind_(drop_behind) {}
+  FillJob(Napi::Env env, SharedDescriptor memory, SharedDescriptor source, size_t begin, size_t end, bool drop_behind)
+      : CopyJob(env),
+        memory_(std::move(memory)),
+        source_(std::move(source)),
+        begin_(begin),
+        end_(end),
+        drop_behind_(drop_behind) {}
 
  private:
-  CopyResult Copy() override { return CopyRange(memory_, source_, begin_, end_, drop_behind_); }
+  CopyResult Copy() override { return CopyRange(memory_->number(), source_->number(), begin_, end_, drop_behind_); }
 
-  int memory_;
-  int source_;
+  SharedDescriptor memory_;
+  SharedDescriptor source_;
   size_t begin_;
   size_t end_;
   bool drop_behind_;
@@ -76,41 +83,36 @@ bool IsSealed(int descriptor) {
   return seals >= 0 && (seals & kSeals) == kSeals;
 }
 
-// createMemory(label, byteLength): a descriptor of anonymous memory that can be sealed.
+// createMemory(label, byteLength): anonymous memory that can be sealed.
 Napi::Value CreateMemory(const Napi::CallbackInfo& info) {
   const std::string label = info[0].As<Napi::String>().Utf8Value();
-  int memory = memfd_create(label.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-  if (memory < 0 && errno == EINVAL) memory = memfd_create(label.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (memory < 0) throw SystemError(info.Env(), errno, "memfd_create", label);
-  if (ftruncate(memory, SizeArgument(info, 1)) != 0) {
-    const int error = errno;
-    close(memory);
-    throw SystemError(info.Env(), error, "ftruncate", label);
-  }
-  return Napi::Number::New(info.Env(), memory);
+  int made = memfd_create(label.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+  if (made < 0 && errno == EINVAL) made = memfd_create(label.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  Descriptor memory(made);
+  if (!memory.valid()) throw SystemError(info.Env(), errno, "memfd_create", label);
+  if (ftruncate(memory.number(), SizeArgument(info, 1)) != 0) throw SystemError(info.Env(), errno, "ftruncate", label);
+  return NewDescriptor(info.Env(), std::move(memory));
 }
 
 // fillMemory(memory, source, begin, end, dropBehind): copies a range of the file to the same place; a promise.
 Napi::Value FillMemory(const Napi::CallbackInfo& info) {
-  return CopyJob::Start(new FillJob(info.Env(), info[0].As<Napi::Number>().Int32Value(),
-                                    info[1].As<Napi::Number>().Int32Value(), SizeArgument(info, 2), SizeArgument(info, 3),
-                                    info[4].As<Napi::Boolean>().Value()));
+  return CopyJob::Start(new FillJob(info.Env(), DescriptorIn(info[0]), DescriptorIn(info[1]), SizeArgument(info, 2),
+                                    SizeArgument(info, 3), info[4].As<Napi::Boolean>().Value()));
 }
 
-// sealMemory(memory): nobody can write, grow, shrink or unseal it any more; returns a descriptor that only reads.
+// sealMemory(memory): nobody can write, grow, shrink or unseal it any more; returns it as a file that can only be read.
 Napi::Value SealMemory(const Napi::CallbackInfo& info) {
-  const int memory = info[0].As<Napi::Number>().Int32Value();
-  if (fcntl(memory, F_ADD_SEALS, kSeals) != 0) throw SystemError(info.Env(), errno, "fcntl", "");
+  const SharedDescriptor memory = DescriptorIn(info[0]);
+  if (fcntl(memory->number(), F_ADD_SEALS, kSeals) != 0) throw SystemError(info.Env(), errno, "fcntl", "");
   // Before Linux 6.7, sealed memory can be mapped shared only through a descriptor that was opened for reading.
-  const std::string link = "/proc/self/fd/" + std::to_string(memory);
-  const int reader = open(link.c_str(), O_RDONLY | O_CLOEXEC);
-  if (reader < 0) throw SystemError(info.Env(), errno, "open", link);
-  return Napi::Number::New(info.Env(), reader);
+  Descriptor reader = Reopen(memory->number(), O_RDONLY);
+  // Without /proc there is no such descriptor; newer kernels map this one, and older ones say why not.
+  return reader.valid() ? NewDescriptor(info.Env(), std::move(reader)) : NewDescriptor(info.Env(), memory);
 }
 
-// isSealed(descriptor)
+// isSealed(file)
 Napi::Value SealsOf(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), IsSealed(info[0].As<Napi::Number>().Int32Value()));
+  return Napi::Boolean::New(info.Env(), IsSealed(DescriptorIn(info[0])->number()));
 }
 
 }  // namespace onecopy

@@ -11,7 +11,9 @@
 #include <cstddef>
 #include <cstring>
 #include <string>
+#include <utility>
 
+#include "descriptor.h"
 #include "system-error.h"
 
 namespace onecopy {
@@ -30,8 +32,9 @@ Napi::Value OpenSocket(const Napi::CallbackInfo& info, bool listening) {
   const std::string path = info[0].As<Napi::String>().Utf8Value();
   sockaddr_un address;
   if (!FillAddress(path, &address)) throw SystemError(info.Env(), ENAMETOOLONG, "bind", path);
-  const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) throw SystemError(info.Env(), errno, "socket", path);
+  Descriptor opened(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const int descriptor = opened.number();
+  if (!opened.valid()) throw SystemError(info.Env(), errno, "socket", path);
   const auto* generic = reinterpret_cast<const sockaddr*>(&address);
   const char* syscall = listening ? "bind" : "connect";
   int result;
@@ -46,20 +49,16 @@ Napi::Value OpenSocket(const Napi::CallbackInfo& info, bool listening) {
   } else {
     result = connect(descriptor, generic, sizeof address);
   }
-  if (result != 0) {
-    const int error = errno;
-    close(descriptor);
-    throw SystemError(info.Env(), error, syscall, path);
-  }
-  return Napi::Number::New(info.Env(), descriptor);
+  if (result != 0) throw SystemError(info.Env(), errno, syscall, path);
+  return NewDescriptor(info.Env(), std::move(opened));
 }
 
 }  // namespace
 
-// listenUnix(path, mode, backlog): the descriptor of a listening socket.
+// listenUnix(path, mode, backlog): a listening socket.
 Napi::Value ListenUnix(const Napi::CallbackInfo& info) { return OpenSocket(info, true); }
 
-// connectUnix(path): the descriptor of a connected socket; EAGAIN when the listener's queue is full.
+// connectUnix(path): a connected socket; EAGAIN when the listener's queue is full.
 Napi::Value ConnectUnix(const Napi::CallbackInfo& info) { return OpenSocket(info, false); }
 
 // sendDatagram(path, text): one datagram, as sd_notify sends it; a path that begins with @ is an abstract address.
@@ -69,28 +68,23 @@ Napi::Value SendDatagram(const Napi::CallbackInfo& info) {
   sockaddr_un address;
   if (!FillAddress(path, &address)) throw SystemError(info.Env(), ENAMETOOLONG, "sendto", path);
   if (address.sun_path[0] == '@') address.sun_path[0] = '\0';
-  const int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) throw SystemError(info.Env(), errno, "socket", path);
+  const Descriptor socket_file(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket_file.valid()) throw SystemError(info.Env(), errno, "socket", path);
   const socklen_t length = offsetof(sockaddr_un, sun_path) + path.size();
-  const ssize_t sent = sendto(descriptor, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+  const ssize_t sent = sendto(socket_file.number(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
                               reinterpret_cast<const sockaddr*>(&address), length);
-  const int error = errno;
-  close(descriptor);
-  if (sent < 0) throw SystemError(info.Env(), error, "sendto", path);
+  if (sent < 0) throw SystemError(info.Env(), errno, "sendto", path);
   return info.Env().Undefined();
 }
 
-// lockFile(path): a descriptor that holds the file's lock until it is closed or the process dies; -1 when another
-// process holds it.
+// lockFile(path): what holds the file's lock until it is closed; null when somebody else holds it.
 Napi::Value LockFile(const Napi::CallbackInfo& info) {
   const std::string path = info[0].As<Napi::String>().Utf8Value();
-  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (descriptor < 0) throw SystemError(info.Env(), errno, "open", path);
-  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) return Napi::Number::New(info.Env(), descriptor);
-  const int error = errno;
-  close(descriptor);
-  if (error != EWOULDBLOCK) throw SystemError(info.Env(), error, "flock", path);
-  return Napi::Number::New(info.Env(), -1);
+  Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file.valid()) throw SystemError(info.Env(), errno, "open", path);
+  if (flock(file.number(), LOCK_EX | LOCK_NB) == 0) return NewDescriptor(info.Env(), std::move(file));
+  if (errno != EWOULDBLOCK) throw SystemError(info.Env(), errno, "flock", path);
+  return info.Env().Null();
 }
 
 }  // namespace onecopy

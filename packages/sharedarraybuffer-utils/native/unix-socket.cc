@@ -5,6 +5,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "system-error.h"
@@ -30,25 +32,18 @@ Napi::Function UnixSocket::Define(Napi::Env env) {
                       InstanceMethod<&UnixSocket::SetReferenced>("setReferenced")});
 }
 
-// new UnixSocket(descriptor, onReady(readable, writable)): owns the descriptor.
+// new UnixSocket(file, onReady(readable, writable)): takes the file over.
 UnixSocket::UnixSocket(const Napi::CallbackInfo& info)
     : ObjectWrap(info), on_ready_(Napi::Persistent(info[1].As<Napi::Function>())), context_(info.Env(), "onecopy:socket") {
-  const int descriptor = info[0].As<Napi::Number>().Int32Value();
   uv_loop_t* loop = nullptr;
   napi_get_uv_event_loop(info.Env(), &loop);
-  auto* watcher = new Watcher;
-  watcher->descriptor = descriptor;
+  auto watcher = std::make_unique<Watcher>();
+  watcher->descriptor = TakeDescriptor(info[0]);
   watcher->socket = this;
-  const int error = uv_poll_init(loop, &watcher->poll, descriptor);
-  if (error != 0) {
-    delete watcher;
-    close(descriptor);
-    throw SystemError(info.Env(), -error, "epoll_ctl", "");
-  }
-  // A descriptor that a service manager handed over is inherited by children otherwise.
-  fcntl(descriptor, F_SETFD, FD_CLOEXEC);
-  watcher->poll.data = watcher;
-  watcher_ = watcher;
+  const int error = uv_poll_init(loop, &watcher->poll, watcher->descriptor->number());
+  if (error != 0) throw SystemError(info.Env(), -error, "epoll_ctl", "");
+  watcher->poll.data = watcher.get();
+  watcher_ = watcher.release();
   cleanup_env_ = info.Env();
   // A thread that ends without closing: the loop must not find a watcher whose object is gone.
   napi_add_env_cleanup_hook(cleanup_env_, OnThreadEnd, this);
@@ -64,14 +59,14 @@ void UnixSocket::Stop() {
   watcher_ = nullptr;
   watcher->socket = nullptr;
   uv_poll_stop(&watcher->poll);
-  close(watcher->descriptor);
+  watcher->descriptor.reset();
   uv_close(reinterpret_cast<uv_handle_t*>(&watcher->poll),
            [](uv_handle_t* handle) { delete static_cast<Watcher*>(handle->data); });
 }
 
-int UnixSocket::Descriptor(Napi::Env env) const {
+int UnixSocket::Number(Napi::Env env) const {
   if (watcher_ == nullptr) throw SystemError(env, EBADF, "socket", "");
-  return watcher_->descriptor;
+  return watcher_->descriptor->number();
 }
 
 void UnixSocket::OnReady(uv_poll_t* poll, int status, int events) {
@@ -95,7 +90,7 @@ void UnixSocket::OnReady(uv_poll_t* poll, int status, int events) {
 
 // watch(readable, writable): what onReady is called for.
 Napi::Value UnixSocket::Watch(const Napi::CallbackInfo& info) {
-  Descriptor(info.Env());
+  Number(info.Env());
   const int events = (info[0].As<Napi::Boolean>() ? UV_READABLE : 0) | (info[1].As<Napi::Boolean>() ? UV_WRITABLE : 0);
   const int error = events == 0 ? uv_poll_stop(&watcher_->poll) : uv_poll_start(&watcher_->poll, events, OnReady);
   if (error != 0) throw SystemError(info.Env(), -error, "epoll_ctl", "");
@@ -121,11 +116,11 @@ Napi::Value UnixSocket::Send(const Napi::CallbackInfo& info) {
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(count * sizeof(int));
     for (uint32_t i = 0; i < count; i++) {
-      const int descriptor = Napi::Value(descriptors[i]).As<Napi::Number>().Int32Value();
+      const int descriptor = DescriptorIn(descriptors[i])->number();
       memcpy(CMSG_DATA(header) + i * sizeof descriptor, &descriptor, sizeof descriptor);
     }
   }
-  const ssize_t sent = sendmsg(Descriptor(info.Env()), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  const ssize_t sent = sendmsg(Number(info.Env()), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   if (sent < 0 && !WouldBlock()) throw SystemError(info.Env(), errno, "sendmsg", "");
   return Napi::Number::New(info.Env(), static_cast<double>(sent < 0 ? 0 : sent));
 }
@@ -141,34 +136,37 @@ Napi::Value UnixSocket::Receive(const Napi::CallbackInfo& info) {
   message.msg_iovlen = 1;
   message.msg_control = control;
   message.msg_controllen = sizeof control;
-  const ssize_t got = recvmsg(Descriptor(env), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  // Made before there is anything to own: from then on nothing may fail until all that came has its owner.
+  std::vector<Descriptor> received;
+  received.reserve(kMaxDescriptors);
+  const ssize_t got = recvmsg(Number(env), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   if (got < 0 && WouldBlock()) return env.Null();
   if (got < 0) throw SystemError(env, errno, "recvmsg", "");
-  std::vector<int> received;
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    received.resize(received.size() + count);
-    memcpy(received.data() + received.size() - count, CMSG_DATA(header), count * sizeof(int));
+    for (size_t i = 0; i < count; i++) {
+      int number;
+      memcpy(&number, CMSG_DATA(header) + i * sizeof number, sizeof number);
+      received.emplace_back(number);
+    }
   }
   // The kernel drops descriptors that this process has no room for, and says so only here.
-  if ((message.msg_flags & MSG_CTRUNC) != 0) {
-    for (const int descriptor : received) close(descriptor);
-    throw SystemError(env, EMFILE, "recvmsg", "");
-  }
+  if ((message.msg_flags & MSG_CTRUNC) != 0) throw SystemError(env, EMFILE, "recvmsg", "");
   Napi::Array descriptors = Napi::Array::New(env, received.size());
-  for (size_t i = 0; i < received.size(); i++) descriptors[i] = Napi::Number::New(env, received[i]);
+  for (size_t i = 0; i < received.size(); i++) descriptors[i] = NewDescriptor(env, std::move(received[i]));
   Napi::Object result = Napi::Object::New(env);
   result.Set("byteLength", Napi::Number::New(env, static_cast<double>(got)));
   result.Set("descriptors", descriptors);
   return result;
 }
 
-// accept(): the descriptor of the next connection, or -1 when none waits.
+// accept(): the next connection, or null when none waits.
 Napi::Value UnixSocket::Accept(const Napi::CallbackInfo& info) {
-  const int accepted = accept4(Descriptor(info.Env()), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  if (accepted < 0 && !WouldBlock() && errno != ECONNABORTED) throw SystemError(info.Env(), errno, "accept4", "");
-  return Napi::Number::New(info.Env(), accepted);
+  Descriptor accepted(accept4(Number(info.Env()), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (accepted.valid()) return NewDescriptor(info.Env(), std::move(accepted));
+  if (WouldBlock() || errno == ECONNABORTED) return info.Env().Null();
+  throw SystemError(info.Env(), errno, "accept4", "");
 }
 
 // The other end's supplementary groups; none where the kernel does not tell (before Linux 4.13).
@@ -187,14 +185,14 @@ static std::vector<gid_t> PeerGroups(int descriptor) {
 Napi::Value UnixSocket::Peer(const Napi::CallbackInfo& info) {
   ucred peer = {};
   socklen_t length = sizeof peer;
-  if (getsockopt(Descriptor(info.Env()), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
+  if (getsockopt(Number(info.Env()), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
     throw SystemError(info.Env(), errno, "getsockopt", "");
   }
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("pid", Napi::Number::New(info.Env(), peer.pid));
   result.Set("uid", Napi::Number::New(info.Env(), peer.uid));
   result.Set("gid", Napi::Number::New(info.Env(), peer.gid));
-  const std::vector<gid_t> groups = PeerGroups(Descriptor(info.Env()));
+  const std::vector<gid_t> groups = PeerGroups(Number(info.Env()));
   Napi::Array list = Napi::Array::New(info.Env(), groups.size());
   for (size_t i = 0; i < groups.size(); i++) list[i] = Napi::Number::New(info.Env(), groups[i]);
   result.Set("groups", list);

@@ -3,6 +3,8 @@
 #include <napi.h>
 #include <uv.h>
 
+#include "descriptor.h"
+
 namespace onecopy {
 
 // A unix stream socket that also carries descriptors, which node's own sockets drop. It does no buffering and knows no
@@ -21,7 +23,7 @@ class UnixSocket : public Napi::ObjectWrap<UnixSocket> {
   Napi::Value Close(const Napi::CallbackInfo& info);
   void SetReferenced(const Napi::CallbackInfo& info);
 
-  int Descriptor(Napi::Env env) const;
+  int Number(Napi::Env env) const;
   void Stop();
   static void OnThreadEnd(void* self);
   static void OnReady(uv_poll_t* poll, int status, int events);
@@ -29,7 +31,7 @@ class UnixSocket : public Napi::ObjectWrap<UnixSocket> {
   // The watcher outlives this object by one turn of the loop: libuv frees it after closing.
   struct Watcher {
     uv_poll_t poll;
-    int descriptor;
+    SharedDescriptor descriptor;
     UnixSocket* socket;
   };
   Watcher* watcher_ = nullptr;

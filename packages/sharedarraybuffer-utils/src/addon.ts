@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { getSystemErrorName } from 'node:util'
 import { SharedMemoryError, type SharedMemoryErrorCode } from './errors.ts'
-import type { QuickRead } from './quick-read.ts'
+import type { NativeQuickRead } from './quick-read.ts'
 
 /** What the native side gives for an open mapping; `handle` is opaque. */
 export interface NativeMapping {
@@ -26,6 +26,7 @@ export interface MemoryLimits {
   readonly sealing: boolean
   readonly lockLimitBytes: number | null
   readonly addressSpaceLimitBytes: number | null
+  readonly descriptorLimit: number
 }
 
 /** What `adviseRange` can ask of the kernel; the numbers stand in native/residency.cc too. */
@@ -35,9 +36,9 @@ export type Advice = (typeof ADVICE)[keyof typeof ADVICE]
 /** A unix socket that carries descriptors; see native/unix-socket.h. */
 export interface NativeSocket {
   watch(readable: boolean, writable: boolean): void
-  send(bytes: Uint8Array, descriptors: readonly number[]): number
-  receive(bytes: Uint8Array): { readonly byteLength: number; readonly descriptors: readonly number[] } | null
-  accept(): number
+  send(bytes: Uint8Array, files: readonly object[]): number
+  receive(bytes: Uint8Array): { readonly byteLength: number; readonly descriptors: readonly object[] } | null
+  accept(): object | null
   peer(): { readonly pid: number; readonly uid: number; readonly gid: number; readonly groups: readonly number[] }
   close(): void
   setReferenced(referenced: boolean): void
@@ -45,11 +46,17 @@ export interface NativeSocket {
 
 /** The whole bridge. Arguments are validated on this side; all offsets and lengths are bytes, ranges half-open. */
 export interface Addon {
-  mapDescriptor(descriptor: number, path: string, expectedByteLength: number): NativeMapping
+  openFile(path: string): object
+  reopenDescriptor(file: object, direct: boolean): object | null
+  shareDescriptor(file: object): object
+  adoptDescriptor(number: number): object
+  descriptorNumber(file: object): number
+  closeDescriptor(file: object): void
+  mapDescriptor(file: object, path: string, expectedByteLength: number): NativeMapping
   adoptMapping(id: number): NativeMapping | null
   closeMapping(handle: object): void
   isMapped(id: number): boolean
-  descriptorOf(handle: object): number
+  descriptorOf(handle: object): object
   mappingCount(): number
   createBuffer(handle: object, byteOffset: number, byteLength: number): SharedArrayBuffer
   copyAligned(handle: object, byteOffset: number, byteLength: number): SharedArrayBuffer
@@ -65,23 +72,23 @@ export interface Addon {
     dtypeBits: readonly number[],
     maxHeaderBytes: number,
     maxIndexBytes: number,
-  ): Promise<QuickRead | null>
-  createMemory(label: string, byteLength: number): number
-  fillMemory(memory: number, source: number, begin: number, end: number, dropBehind: boolean): Promise<void>
-  copyRuns(memory: number, source: number, runs: Float64Array, dropBehind: boolean): Promise<void>
-  expectScattered(descriptor: number): void
-  sealMemory(memory: number): number
-  isSealed(descriptor: number): boolean
-  listenUnix(path: string, mode: number, backlog: number): number
-  connectUnix(path: string): number
+  ): Promise<NativeQuickRead | null>
+  createMemory(label: string, byteLength: number): object
+  fillMemory(memory: object, source: object, begin: number, end: number, dropBehind: boolean): Promise<void>
+  copyRuns(memory: object, source: object, runs: Float64Array, dropBehind: boolean): Promise<void>
+  expectScattered(file: object): void
+  sealMemory(memory: object): object
+  isSealed(file: object): boolean
+  listenUnix(path: string, mode: number, backlog: number): object
+  connectUnix(path: string): object
   sendDatagram(path: string, text: string): void
-  lockFile(path: string): number
+  lockFile(path: string): object | null
   takeFileLock(path: string): object | null
   releaseFileLock(handle: object): void
   isFileLocked(path: string): boolean
-  takeLease(descriptor: number): void
-  leaseHolds(descriptor: number): boolean
-  readonly UnixSocket: new (descriptor: number, onReady: (readable: boolean, writable: boolean) => void) => NativeSocket
+  takeLease(file: object): object
+  leaseHolds(lease: object): boolean
+  readonly UnixSocket: new (file: object, onReady: (readable: boolean, writable: boolean) => void) => NativeSocket
   convertToFloat32(format: string, source: Uint8Array, elementCount: number, target: Float32Array): void
 }
 
@@ -150,10 +157,26 @@ function nameOf(errno: number): string {
   return known?.[0] ?? getSystemErrorName(-errno)
 }
 
+/** Limits name themselves, and what raises them. */
+function limitOf(errnoName: string): string {
+  if (errnoName === 'ENFILE') return ': the system has as many open files as fs.file-max allows'
+  if (errnoName !== 'EMFILE') return ''
+  return `: this process may have ${requireAddon().memoryLimits().descriptorLimit} files open; raise it with ulimit -n or LimitNOFILE=`
+}
+
 /** A native failure as a SharedMemoryError; anything else is returned as it is. */
 export function fromNative(error: unknown, code: SharedMemoryErrorCode, what: string): unknown {
   const failure = systemFailure(error)
   if (failure === null) return error
-  const message = `${what}: ${failure.syscall} failed with ${failure.errnoName}`
+  const message = `${what}: ${failure.syscall} failed with ${failure.errnoName}${limitOf(failure.errnoName)}`
   return new SharedMemoryError(code, message, { ...failure, cause: error })
+}
+
+/** A native failure as node's own file functions would tell it: an Error whose `code` is the system's, such as ENOENT. */
+export function systemError(error: unknown): unknown {
+  const failure = systemFailure(error)
+  if (failure === null) return error
+  const { errnoName: code, errno, syscall, path } = failure
+  const message = `${code}: ${syscall}${path === '' ? '' : ` '${path}'`}${limitOf(code)}`
+  return Object.assign(new Error(message, { cause: error }), { code, errno: -errno, syscall, path })
 }

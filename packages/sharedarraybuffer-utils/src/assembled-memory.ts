@@ -1,7 +1,7 @@
-import { closeSync, constants, openSync, writeSync } from 'node:fs'
-import { fromNative, requireAddon } from './addon.ts'
+import { requireAddon } from './addon.ts'
+import { closeDescriptors, type Descriptor, reopen } from './descriptor.ts'
 import { type FileMapping, requireRange } from './mapping.ts'
-import { createMemory, explainCopy, mapSealed, runCopies, type SealOptions } from './sealed-memory.ts'
+import { createMemory, explainCopy, mapSealed, runCopies, type SealOptions, writeStart } from './sealed-memory.ts'
 
 /** What one job copies: enough to keep a thread busy, little enough for progress and abort. */
 const JOB_BYTES = 16 * 2 ** 20
@@ -10,7 +10,7 @@ const JOB_RUNS = 2 ** 16
 /** Bytes that go from an open file into memory. */
 export interface AssembledSource {
   /** The file, which stays the caller's. */
-  readonly descriptor: number
+  readonly descriptor: Descriptor
   /** How messages name it. */
   readonly path: string
   readonly byteLength: number
@@ -36,42 +36,35 @@ export async function assembleSealed(
   sources: Iterable<AssembledSource>,
   options: Pick<SealOptions, 'signal' | 'onProgress'> = {},
 ): Promise<FileMapping> {
-  const memory = createMemory(label, byteLength)
-  const readers = new Map<number, number | null>()
+  using memory = createMemory(label, byteLength)
+  const readers = new Map<Descriptor, Descriptor>()
   try {
-    for (let done = 0; done < head.byteLength; ) done += writeSync(memory, head, done, undefined, done)
+    writeStart(memory, head, label)
     await runCopies(jobsOf(sources, label, byteLength), options, async ({ source, runs, byteLength: jobBytes }) => {
       const { descriptor } = source
       if (!readers.has(descriptor)) readers.set(descriptor, openForScattered(descriptor))
       await requireAddon()
-        .copyRuns(memory, readers.get(descriptor) ?? descriptor, runs, source.dropBehind)
+        .copyRuns(memory.handle, readers.get(descriptor)!.handle, runs, source.dropBehind)
         .catch((error) => {
           throw explainCopy(error, source.path, source.byteLength)
         })
       return jobBytes
     })
     return mapSealed(memory, label, byteLength)
-  } catch (error) {
-    throw fromNative(error, 'SEAL_FAILED', `Cannot write ${byteLength} bytes of memory for "${label}"`)
   } finally {
-    closeSync(memory)
-    for (const reader of readers.values()) if (reader !== null) closeSync(reader)
+    closeDescriptors(readers.values())
   }
 }
 
 /**
  * An open file of our own, so that reading it ahead can be switched off: most of what lies between the runs is not wanted.
- * Null for a file that came from another user and that this one may not open: then it is read ahead.
+ * A file that came from another user, and that this one may not open, is read ahead.
  */
-function openForScattered(descriptor: number): number | null {
-  let reader: number
+function openForScattered(descriptor: Descriptor): Descriptor {
+  const reader = reopen(descriptor)
+  if (reader === null) return descriptor.share()
   try {
-    reader = openSync(`/proc/self/fd/${descriptor}`, constants.O_RDONLY)
-  } catch {
-    return null
-  }
-  try {
-    requireAddon().expectScattered(reader)
+    requireAddon().expectScattered(reader.handle)
   } catch {
     // Advice: the bytes are the same without it.
   }

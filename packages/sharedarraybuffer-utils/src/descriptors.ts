@@ -1,4 +1,6 @@
+export type { Descriptor } from './descriptor.ts'
+export { closeDescriptors } from './descriptor.ts'
 export { SharedMemoryError } from './mapped.ts'
 export { isSealed } from './sealed-memory.ts'
 export type { PeerCredentials, UnixStream, UnixStreamHandlers } from './unix-socket.ts'
-export { closeDescriptors, connectUnix } from './unix-socket.ts'
+export { connectUnix } from './unix-socket.ts'

@@ -9,6 +9,7 @@ export type SharedMemoryErrorCode =
   | 'RANGE_OUT_OF_BOUNDS'
   | 'RESIDENCY_FAILED'
   | 'LOCK_LIMIT'
+  | 'DESCRIPTOR_CLOSED'
   | 'SEAL_FAILED'
   | 'SOCKET_FAILED'
   | 'LOCK_FAILED'

@@ -1,5 +1,5 @@
-import { closeSync, openSync } from 'node:fs'
 import { fromNative, requireAddon } from './addon.ts'
+import { Descriptor } from './descriptor.ts'
 
 /**
  * A read lease on an open file (fcntl F_SETLEASE): whoever wants to open the file for writing, or to cut it, is held up by
@@ -10,26 +10,24 @@ import { fromNative, requireAddon } from './addon.ts'
  */
 export class FileLease implements Disposable {
   readonly path: string
-  readonly #descriptor: number
+  #lease: Descriptor | null = null
   readonly #onWriter: () => void
   #told = false
   #closed = false
 
   /**
-   * @param descriptor an open file; it stays the caller's
+   * @param file open; it stays the caller's
    * @param path how messages name it
    * @param onWriter called once, when somebody waits to write; close the lease to let them
    * @throws SharedMemoryError LEASE_REFUSED with the system's reason
    */
-  constructor(descriptor: number, path: string, onWriter: () => void) {
+  constructor(file: Descriptor, path: string, onWriter: () => void) {
     this.path = path
     this.#onWriter = onWriter
-    // An open file of its own: a lease belongs to the open file, and others may hold descriptors of the caller's.
-    this.#descriptor = openSync(`/proc/self/fd/${descriptor}`, 'r')
     // Without a listener the signal would end the process.
     watch(this)
     try {
-      requireAddon().takeLease(this.#descriptor)
+      this.#lease = new Descriptor(requireAddon().takeLease(file.handle))
     } catch (error) {
       this.close()
       throw fromNative(error, 'LEASE_REFUSED', `Cannot take a lease on "${path}"`)
@@ -41,7 +39,7 @@ export class FileLease implements Disposable {
     if (this.#closed) return
     this.#closed = true
     unwatch(this)
-    closeSync(this.#descriptor)
+    this.#lease?.close()
   }
 
   [Symbol.dispose](): void {
@@ -50,7 +48,7 @@ export class FileLease implements Disposable {
 
   /** @internal The signal names no file, so every lease looks for itself. */
   look(): void {
-    if (this.#closed || this.#told || requireAddon().leaseHolds(this.#descriptor)) return
+    if (this.#closed || this.#told || this.#lease === null || requireAddon().leaseHolds(this.#lease.handle)) return
     this.#told = true
     this.#onWriter()
   }

@@ -1,5 +1,6 @@
 import { fstatSync, read } from 'node:fs'
 import { promisify } from 'node:util'
+import type { Descriptor } from './descriptor.ts'
 import { SharedMemoryError } from './errors.ts'
 import { type ByteRange, requireRange } from './mapping.ts'
 
@@ -95,7 +96,7 @@ export interface HeapCopyOptions {
  * @throws SharedMemoryError FILE_CHANGED when the file ends before a part does, FILE_READ_FAILED, RANGE_OUT_OF_BOUNDS
  */
 export async function copyToHeap(
-  descriptor: number,
+  file: Descriptor,
   path: string,
   byteLength: number,
   parts: Iterable<ByteRange>,
@@ -112,11 +113,11 @@ export async function copyToHeap(
     for (let done = 0; done < buffer.byteLength; ) {
       options.signal?.throwIfAborted()
       const window = new Uint8Array(buffer, done, Math.min(MAX_READ_BYTES, buffer.byteLength - done))
-      const { bytesRead } = await readInto(descriptor, window, 0, window.byteLength, begin + done).catch((cause) => {
+      const { bytesRead } = await readInto(file.number, window, 0, window.byteLength, begin + done).catch((cause) => {
         throw new SharedMemoryError('FILE_READ_FAILED', `Cannot read "${path}": ${cause.message}`, { path, cause })
       })
       if (bytesRead === 0) {
-        const actualBytes = fstatSync(descriptor).size
+        const actualBytes = fstatSync(file.number).size
         const message = `"${path}" changed while it was read: it has ${actualBytes} bytes and had ${byteLength}`
         throw new SharedMemoryError('FILE_CHANGED', message, { path, actualBytes, expectedBytes: byteLength })
       }

@@ -5,6 +5,7 @@ export type { Capabilities } from './capabilities.ts'
 export { capabilities } from './capabilities.ts'
 export type { ConvertibleFormat, SourceBytes } from './convert.ts'
 export { CONVERTIBLE_FORMATS, convertToFloat32 } from './convert.ts'
+export { adoptDescriptor, closeDescriptors, Descriptor, openRegularFile } from './descriptor.ts'
 export type { SharedMemoryErrorCode, SharedMemoryErrorFields } from './errors.ts'
 export { SharedMemoryError } from './errors.ts'
 export { FileLease } from './file-lease.ts'
@@ -12,7 +13,7 @@ export { FileLock } from './file-lock.ts'
 export type { HeapCopyOptions, HeapCopyShare } from './heap-copy.ts'
 export { copyToHeap, HeapCopy } from './heap-copy.ts'
 export type { ByteRange, FileIdentity, FileMappingShare, MapOptions, PartTable } from './mapping.ts'
-export { adoptFileMapping, FileMapping, mapDescriptor, mapFile, mappingCount, openRegularFile } from './mapping.ts'
+export { adoptFileMapping, FileMapping, mapDescriptor, mapFile, mappingCount } from './mapping.ts'
 export type { ProcessMemory } from './process-memory.ts'
 export { mappingMemory, processMemory } from './process-memory.ts'
 export type { FormatFacts, QuickRead, QuickReadSource } from './quick-read.ts'
@@ -23,7 +24,6 @@ export type { SealOptions } from './sealed-memory.ts'
 export { isSealed, sealBytes, sealFile } from './sealed-memory.ts'
 export type { PeerCredentials, UnixStreamHandlers } from './unix-socket.ts'
 export {
-  closeDescriptors,
   connectUnix,
   listenUnix,
   lockFile,

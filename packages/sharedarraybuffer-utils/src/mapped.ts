@@ -1,5 +1,6 @@
 export type { ConvertibleFormat } from './convert.ts'
 export { CONVERTIBLE_FORMATS, convertToFloat32 } from './convert.ts'
+export type { Descriptor } from './descriptor.ts'
 export { SharedMemoryError } from './errors.ts'
 export type { HeapCopyShare } from './heap-copy.ts'
 export { HeapCopy } from './heap-copy.ts'

@@ -1,6 +1,6 @@
-import { closeSync, constants, openSync, statSync } from 'node:fs'
 import { types } from 'node:util'
 import { addon, fromNative, type NativeMapping, requireAddon, systemFailure } from './addon.ts'
+import { Descriptor, openRegularFile } from './descriptor.ts'
 import { SharedMemoryError } from './errors.ts'
 
 /** A half-open range of bytes in a file. */
@@ -63,6 +63,7 @@ export class FileMapping implements Disposable {
   /** False where the kernel hides residency from users who neither own the file nor may write to it. */
   readonly residencyVisible: boolean
   readonly #handle: object
+  #descriptor: Descriptor | null = null
   #closed = false
 
   /** @internal */
@@ -107,9 +108,11 @@ export class FileMapping implements Disposable {
     }
   }
 
-  /** The mapping's own descriptor, for sending it to another process. Valid while this is open; never close it. */
-  get descriptor(): number {
-    return requireAddon().descriptorOf(this.handle())
+  /** The file behind the mapping, for sending it to another process. It closes with this handle. */
+  get descriptor(): Descriptor {
+    const handle = this.handle()
+    this.#descriptor ??= new Descriptor(requireAddon().descriptorOf(handle))
+    return this.#descriptor
   }
 
   /**
@@ -142,6 +145,7 @@ export class FileMapping implements Disposable {
   close(): void {
     if (this.#closed) return
     this.#closed = true
+    this.#descriptor?.close()
     requireAddon().closeMapping(this.#handle)
   }
 
@@ -184,38 +188,20 @@ export interface MapOptions {
 }
 
 /**
- * Opens a regular file for reading; the caller closes the descriptor. Never waits on a FIFO or opens a device.
- * @throws SharedMemoryError FILE_NOT_REGULAR; the system's own error (ENOENT, EACCES, …) otherwise
- */
-export function openRegularFile(path: string): number {
-  const kind = statSync(path)
-  if (!kind.isFile()) {
-    const found = kind.isDirectory() ? 'a folder' : kind.isFIFO() ? 'a FIFO' : kind.isSocket() ? 'a socket' : 'a device'
-    throw new SharedMemoryError('FILE_NOT_REGULAR', `"${path}" is ${found}; it must be a regular file`, { path })
-  }
-  // Should the file become a FIFO between the two calls, O_NONBLOCK keeps the open from hanging.
-  return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
-}
-
-/**
  * Maps a file by its path.
  * @throws SharedMemoryError ADDON_UNAVAILABLE, FILE_NOT_REGULAR, FILE_CHANGED, MAP_FAILED
  */
 export function mapFile(path: string, options: MapOptions = {}): FileMapping {
-  const descriptor = openRegularFile(path)
-  try {
-    return mapDescriptor(descriptor, path, options)
-  } finally {
-    closeSync(descriptor)
-  }
+  using file = openRegularFile(path)
+  return mapDescriptor(file, path, options)
 }
 
 /**
- * Maps an open file; the descriptor stays the caller's and may be closed afterwards.
+ * Maps an open file, which stays the caller's and may be closed afterwards.
  * @param path how messages name the file
  * @throws SharedMemoryError ADDON_UNAVAILABLE, FILE_NOT_REGULAR, FILE_CHANGED, MAP_FAILED, RANGE_OUT_OF_BOUNDS
  */
-export function mapDescriptor(descriptor: number, path: string, options: MapOptions = {}): FileMapping {
+export function mapDescriptor(file: Descriptor, path: string, options: MapOptions = {}): FileMapping {
   const native = requireAddon()
   const expected = options.expectedByteLength ?? -1
   if (options.expectedByteLength !== undefined && !(Number.isSafeInteger(expected) && expected >= 0)) {
@@ -223,7 +209,7 @@ export function mapDescriptor(descriptor: number, path: string, options: MapOpti
     throw new SharedMemoryError('RANGE_OUT_OF_BOUNDS', message, { path })
   }
   try {
-    return new FileMapping(native.mapDescriptor(descriptor, path, expected))
+    return new FileMapping(native.mapDescriptor(file.handle, path, expected))
   } catch (error) {
     const failure = systemFailure(error)
     if (failure?.actualBytes !== undefined) {

@@ -1,4 +1,5 @@
 import { addon } from './addon.ts'
+import { Descriptor } from './descriptor.ts'
 
 /** A checkpoint's files: the shard index, or the shards themselves. Absolute paths. */
 export type QuickReadSource = { readonly indexPath: string } | { readonly shardPaths: readonly string[] }
@@ -15,10 +16,18 @@ export interface FormatFacts {
 export interface QuickRead {
   /** The directory, laid out as `@onecopy/checkpoint` does. */
   readonly table: SharedArrayBuffer
-  /** Of the shards, in the order of the index or of the paths; the caller closes them. */
-  readonly descriptors: readonly number[]
+  /**
+   * The shards' open files, in the order of the index or of the paths, which are the caller's to close; null where there are
+   * so many that they were closed again.
+   */
+  readonly descriptors: readonly Descriptor[] | null
   /** Which state of the index was read; null where there is none. */
   readonly index: { readonly byteLength: number; readonly inode: bigint; readonly modifiedNs: bigint } | null
+}
+
+/** The same as native code gives it. */
+export interface NativeQuickRead extends Omit<QuickRead, 'descriptors'> {
+  readonly descriptors: readonly object[] | null
 }
 
 /**
@@ -34,5 +43,6 @@ export async function readQuickly(source: QuickReadSource, format: FormatFacts):
   const indexPath = 'indexPath' in source ? source.indexPath : null
   const shardPaths = 'shardPaths' in source ? source.shardPaths : []
   const dtypes = [Object.keys(dtypeBits), Object.values(dtypeBits)] as const
-  return addon.readCheckpoint(indexPath, shardPaths, ...dtypes, maxHeaderBytes, maxIndexBytes)
+  const read = await addon.readCheckpoint(indexPath, shardPaths, ...dtypes, maxHeaderBytes, maxIndexBytes)
+  return read && { ...read, descriptors: read.descriptors?.map((file) => new Descriptor(file)) ?? null }
 }

@@ -1,5 +1,6 @@
-import { closeSync, constants, openSync, writeSync } from 'node:fs'
+import { writeSync } from 'node:fs'
 import { fromNative, requireAddon, systemFailure } from './addon.ts'
+import { Descriptor, reopen } from './descriptor.ts'
 import { SharedMemoryError } from './errors.ts'
 import { type ByteRange, type FileMapping, mapDescriptor, requireRange } from './mapping.ts'
 import { residentBytes, splitIntoJobs } from './residency.ts'
@@ -31,78 +32,67 @@ export interface SealOptions {
  * RANGE_OUT_OF_BOUNDS; nothing stays behind
  */
 export async function sealFile(
-  descriptor: number,
+  file: Descriptor,
   path: string,
   byteLength: number,
   options: SealOptions = {},
 ): Promise<FileMapping> {
-  const memory = createMemory(path, byteLength)
-  const method = options.method ?? (mostlyCached(descriptor, path, options.ranges) ? 'buffered' : 'direct')
-  const direct = method === 'direct' ? openDirect(descriptor) : null
-  try {
-    await fill(memory, { descriptor, direct, path, byteLength }, options)
-    return mapSealed(memory, path, byteLength)
-  } finally {
-    closeSync(memory)
-    if (direct !== null) closeSync(direct)
-  }
+  using memory = createMemory(path, byteLength)
+  const method = options.method ?? (mostlyCached(file, path, options.ranges) ? 'buffered' : 'direct')
+  using direct = method === 'direct' ? reopen(file, true) : null
+  await fill(memory, { file, direct, path, byteLength }, options)
+  return mapSealed(memory, path, byteLength)
 }
 
 /** Bytes as sealed memory, such as a directory that goes to other processes. */
 export function sealBytes(bytes: Uint8Array, label: string): FileMapping {
-  const memory = createMemory(label, bytes.byteLength)
-  try {
-    for (let done = 0; done < bytes.byteLength; ) done += writeSync(memory, bytes, done, undefined, done)
-    return mapSealed(memory, label, bytes.byteLength)
-  } catch (error) {
-    throw fromNative(error, 'SEAL_FAILED', `Cannot write ${bytes.byteLength} bytes of memory for "${label}"`)
-  } finally {
-    closeSync(memory)
-  }
+  using memory = createMemory(label, bytes.byteLength)
+  writeStart(memory, bytes, label)
+  return mapSealed(memory, label, bytes.byteLength)
 }
 
 /** Whether a descriptor is memory that nobody can write, grow, cut or unseal. */
-export function isSealed(descriptor: number): boolean {
-  return requireAddon().isSealed(descriptor)
+export function isSealed(file: Descriptor): boolean {
+  return requireAddon().isSealed(file.handle)
 }
 
-/** @internal A descriptor of memory that can be sealed; the caller closes it. */
-export function createMemory(label: string, byteLength: number): number {
+/** @internal Memory that can be sealed; the caller closes it. */
+export function createMemory(label: string, byteLength: number): Descriptor {
   try {
     // The kernel takes 249 bytes of a name; it is only seen in /proc/<pid>/maps. A character that is cut becomes U+FFFD.
-    return requireAddon().createMemory(`onecopy:${Buffer.from(label).subarray(-200)}`, byteLength)
+    return new Descriptor(requireAddon().createMemory(`onecopy:${Buffer.from(label).subarray(-200)}`, byteLength))
   } catch (error) {
     throw fromNative(error, 'SEAL_FAILED', `Cannot make ${byteLength} bytes of memory for "${label}"`)
   }
 }
 
-/** @internal Seals memory and maps it; the descriptor stays the caller's to close. */
-export function mapSealed(memory: number, path: string, byteLength: number): FileMapping {
-  let reader: number
+/** @internal Writes bytes to the beginning of memory. */
+export function writeStart(memory: Descriptor, bytes: Uint8Array, label: string): void {
   try {
-    reader = requireAddon().sealMemory(memory)
+    for (let done = 0; done < bytes.byteLength; ) done += writeSync(memory.number, bytes, done, undefined, done)
   } catch (error) {
-    throw fromNative(error, 'SEAL_FAILED', `Cannot seal the memory of "${path}"`)
-  }
-  try {
-    return mapDescriptor(reader, path, { expectedByteLength: byteLength })
-  } finally {
-    closeSync(reader)
+    throw fromNative(error, 'SEAL_FAILED', `Cannot write ${bytes.byteLength} bytes of memory for "${label}"`)
   }
 }
 
-function openDirect(descriptor: number): number | null {
+/** @internal Seals memory and maps it; the descriptor stays the caller's to close. */
+export function mapSealed(memory: Descriptor, path: string, byteLength: number): FileMapping {
+  using reader = seal(memory, path)
+  return mapDescriptor(reader, path, { expectedByteLength: byteLength })
+}
+
+function seal(memory: Descriptor, path: string): Descriptor {
   try {
-    return openSync(`/proc/self/fd/${descriptor}`, constants.O_RDONLY | constants.O_DIRECT)
-  } catch {
-    return null // tmpfs and others have no O_DIRECT
+    return new Descriptor(requireAddon().sealMemory(memory.handle))
+  } catch (error) {
+    throw fromNative(error, 'SEAL_FAILED', `Cannot seal the memory of "${path}"`)
   }
 }
 
 /** Whether reading past the page cache would read most of what is copied from the disk again. */
-function mostlyCached(descriptor: number, path: string, ranges?: readonly ByteRange[]): boolean {
+function mostlyCached(file: Descriptor, path: string, ranges?: readonly ByteRange[]): boolean {
   try {
-    using mapping = mapDescriptor(descriptor, path)
+    using mapping = mapDescriptor(file, path)
     let cached = 0
     for (const range of ranges ?? [{ begin: 0, end: mapping.byteLength }]) {
       const resident = residentBytes(mapping, range)
@@ -117,14 +107,14 @@ function mostlyCached(descriptor: number, path: string, ranges?: readonly ByteRa
 }
 
 interface Source {
-  readonly descriptor: number
+  readonly file: Descriptor
   /** The same file, opened with O_DIRECT; null where it is read through the page cache. */
-  readonly direct: number | null
+  readonly direct: Descriptor | null
   readonly path: string
   readonly byteLength: number
 }
 
-async function fill(memory: number, source: Source, options: SealOptions): Promise<void> {
+async function fill(memory: Descriptor, source: Source, options: SealOptions): Promise<void> {
   const { path, byteLength } = source
   const ranges = options.ranges ?? [{ begin: 0, end: byteLength }]
   for (const range of ranges) requireRange(range, path, byteLength)
@@ -179,15 +169,15 @@ export async function runCopies<Job>(
   for (const result of results) if (result.status === 'rejected') throw result.reason
 }
 
-async function copyRange(memory: number, { descriptor, direct }: Source, begin: number, end: number): Promise<void> {
+async function copyRange(memory: Descriptor, { file, direct }: Source, begin: number, end: number): Promise<void> {
   const { fillMemory } = requireAddon()
-  if (direct === null) return fillMemory(memory, descriptor, begin, end, true)
+  if (direct === null) return fillMemory(memory.handle, file.handle, begin, end, true)
   try {
-    await fillMemory(memory, direct, begin, end, false)
+    await fillMemory(memory.handle, direct.handle, begin, end, false)
   } catch (error) {
     // Some file systems take the flag and refuse the read, or ask for larger blocks than ours.
     if (systemFailure(error)?.errnoName !== 'EINVAL') throw error
-    await fillMemory(memory, descriptor, begin, end, true)
+    await fillMemory(memory.handle, file.handle, begin, end, true)
   }
 }
 

@@ -1,5 +1,5 @@
-import { closeSync } from 'node:fs'
 import { fromNative, type NativeSocket, requireAddon, systemFailure } from './addon.ts'
+import { closeDescriptors, Descriptor } from './descriptor.ts'
 import { SharedMemoryError } from './errors.ts'
 
 /** Who is at the other end of a connection, as the kernel knows it (SO_PEERCRED). */
@@ -14,7 +14,7 @@ export interface PeerCredentials {
 /** What a connection calls; each at most once more after `close()` was called from inside it. */
 export interface UnixStreamHandlers {
   /** Bytes as they come, and the descriptors that came with them, which are the receiver's to close. */
-  readonly onData: (bytes: Buffer, descriptors: readonly number[]) => void
+  readonly onData: (bytes: Buffer, descriptors: readonly Descriptor[]) => void
   /** The other end closed (no error), or the connection broke. Called once, unless `close()` came first. */
   readonly onEnd: (error: SharedMemoryError | null) => void
 }
@@ -43,7 +43,7 @@ const MAX_PATH_BYTES = 107
 interface Outgoing {
   readonly bytes: Uint8Array
   sent: number
-  readonly descriptors: readonly number[]
+  readonly descriptors: readonly Descriptor[]
   descriptorsSent: number
   readonly onSent: () => void
 }
@@ -61,10 +61,10 @@ export class UnixStream {
   #closed = false
 
   /**
-   * Takes over the descriptor of a connected socket.
+   * Takes over a connected socket.
    * @throws SharedMemoryError SOCKET_FAILED; the descriptor is closed then
    */
-  constructor(descriptor: number) {
+  constructor(descriptor: Descriptor) {
     this.#socket = watchSocket(descriptor, (readable, writable) => this.#onReady(readable, writable))
     try {
       this.peer = this.#socket.peer()
@@ -96,7 +96,7 @@ export class UnixStream {
    * @param onSent called when all has gone out, and when it never will: the descriptors may be closed then
    * @throws RangeError for fewer bytes
    */
-  write(bytes: Uint8Array, descriptors: readonly number[] = [], onSent: () => void = () => {}): void {
+  write(bytes: Uint8Array, descriptors: readonly Descriptor[] = [], onSent: () => void = () => {}): void {
     // The kernel takes no bytes as "full", and we would try for ever.
     if (bytes.byteLength < Math.max(1, Math.ceil(descriptors.length / MAX_DESCRIPTORS_A_SEND))) {
       throw new RangeError(`${descriptors.length} descriptors cannot go with ${bytes.byteLength} bytes`)
@@ -139,12 +139,13 @@ export class UnixStream {
         return
       }
       if (received === null) return
+      const descriptors = received.descriptors.map((file) => new Descriptor(file))
       if (received.byteLength === 0) {
-        closeDescriptors(received.descriptors)
+        closeDescriptors(descriptors)
         this.#end(null)
         return
       }
-      this.#handlers?.onData(Buffer.from(scratch.subarray(0, received.byteLength)), received.descriptors)
+      this.#handlers?.onData(Buffer.from(scratch.subarray(0, received.byteLength)), descriptors)
     }
   }
 
@@ -155,7 +156,8 @@ export class UnixStream {
         const batch = next.descriptors.slice(next.descriptorsSent, next.descriptorsSent + MAX_DESCRIPTORS_A_SEND)
         // All but the last batch go with a single byte each, so that every batch has a byte to go with.
         const end = left > MAX_DESCRIPTORS_A_SEND ? next.sent + 1 : next.bytes.byteLength
-        const sent = this.#socket.send(next.bytes.subarray(next.sent, end), batch)
+        const files = batch.map(({ handle }) => handle)
+        const sent = this.#socket.send(next.bytes.subarray(next.sent, end), files)
         if (sent === 0) break
         next.sent += sent
         next.descriptorsSent += batch.length
@@ -196,17 +198,17 @@ export class UnixListener {
   #closed = false
 
   /**
-   * Takes over the descriptor of a listening socket.
+   * Takes over a listening socket.
    * @param onConnection gets each new connection
    * @param onError gets failures to accept, such as too many open files; the listener goes on
    */
-  constructor(descriptor: number, onConnection: (stream: UnixStream) => void, onError: (error: Error) => void) {
+  constructor(descriptor: Descriptor, onConnection: (stream: UnixStream) => void, onError: (error: Error) => void) {
     const accept = (): void => {
       for (let turn = 0; turn < RECEIVES_A_TURN; turn++) {
         try {
           const accepted = this.#socket.accept()
-          if (accepted < 0) return
-          onConnection(new UnixStream(accepted))
+          if (accepted === null) return
+          onConnection(new UnixStream(new Descriptor(accepted)))
         } catch (error) {
           // The connection that was not accepted stays in the queue, and would call again at once.
           this.#pause()
@@ -236,22 +238,24 @@ export class UnixListener {
   }
 }
 
-function watchSocket(descriptor: number, onReady: (readable: boolean, writable: boolean) => void): NativeSocket {
+function watchSocket(descriptor: Descriptor, onReady: (readable: boolean, writable: boolean) => void): NativeSocket {
   try {
-    return new (requireAddon().UnixSocket)(descriptor, onReady)
+    return new (requireAddon().UnixSocket)(descriptor.handle, onReady)
   } catch (error) {
-    throw fromNative(error, 'SOCKET_FAILED', `Cannot watch descriptor ${descriptor}`)
+    throw fromNative(error, 'SOCKET_FAILED', 'Cannot watch a socket')
+  } finally {
+    descriptor.close()
   }
 }
 
 /**
  * Binds a unix socket and listens.
  * @param mode of the socket's file, less the umask
- * @returns its descriptor
  * @throws SharedMemoryError SOCKET_FAILED with the system's error, such as EADDRINUSE or ENAMETOOLONG
  */
-export function listenUnix(path: string, mode = 0o600, backlog = 128): number {
-  return socketCall(path, `Cannot listen on "${path}"`, () => requireAddon().listenUnix(path, mode, backlog))
+export function listenUnix(path: string, mode = 0o600, backlog = 128): Descriptor {
+  const what = `Cannot listen on "${path}"`
+  return new Descriptor(socketCall(path, what, () => requireAddon().listenUnix(path, mode, backlog)))
 }
 
 /**
@@ -260,7 +264,8 @@ export function listenUnix(path: string, mode = 0o600, backlog = 128): number {
  * (the listener's queue is full)
  */
 export function connectUnix(path: string): UnixStream {
-  return new UnixStream(socketCall(path, `Cannot connect to "${path}"`, () => requireAddon().connectUnix(path)))
+  const file = socketCall(path, `Cannot connect to "${path}"`, () => requireAddon().connectUnix(path))
+  return new UnixStream(new Descriptor(file))
 }
 
 /** Sends one datagram, as systemd's notification protocol asks; a path that begins with `@` is an abstract address. */
@@ -270,19 +275,15 @@ export function sendDatagram(path: string, text: string): void {
 
 /**
  * Takes the lock of a file, which is made if it is missing. It ends when the descriptor is closed or the process dies.
- * @returns the descriptor, or null when another process holds the lock
+ * @returns null when somebody else holds the lock
  */
-export function lockFile(path: string): number | null {
+export function lockFile(path: string): Descriptor | null {
   try {
-    const descriptor = requireAddon().lockFile(path)
-    return descriptor < 0 ? null : descriptor
+    const file = requireAddon().lockFile(path)
+    return file && new Descriptor(file)
   } catch (error) {
     throw fromNative(error, 'SOCKET_FAILED', `Cannot lock "${path}"`)
   }
-}
-
-export function closeDescriptors(descriptors: readonly number[]): void {
-  for (const descriptor of descriptors) closeSync(descriptor)
 }
 
 function socketCall<Result>(path: string, what: string, call: () => Result): Result {

@@ -16,7 +16,7 @@ describe('addon', () => {
   const ATTEMPT = `
     import { openSync } from 'node:fs'
     const attempt = (call) => { try { call(); return 'no error' } catch ({ code, message }) { return [code, message] } }
-    const descriptor = openSync(input.path)
+    const descriptor = memory.openRegularFile(input.path)
     const copy = await memory.copyToHeap(descriptor, input.path, 100, [{ begin: 1, end: 100 }])
     const { backings, missing, ...rest } = memory.capabilities()
     answer({ failure: memory.addonFailure, backings, missing, rest, count: memory.mappingCount(),

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, ftruncateSync, openSync, readdirSync, readSync, writeFileSync } from 'node:fs'
+import { fsyncSync, openSync, readdirSync, readSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { addon } from '../src/addon.ts'
 import { type AssembledSource, assembleSealed } from '../src/assembled-memory.ts'
+import { adoptDescriptor, closeDescriptors, openRegularFile } from '../src/descriptor.ts'
 import { type FileMapping, mapDescriptor, mapFile, mappingCount } from '../src/mapping.ts'
 import { evict, populate, residentBytes } from '../src/residency.ts'
 import { isSealed, sealBytes } from '../src/sealed-memory.ts'
@@ -19,7 +20,7 @@ type Run = readonly [from: number, to: number, length: number]
 /** By reading: a buffer over the memory would hold it until a garbage collection. */
 function bytesOf({ descriptor, byteLength }: FileMapping): Buffer {
   const bytes = Buffer.alloc(byteLength)
-  for (let done = 0; done < byteLength; ) done += readSync(descriptor, bytes, done, byteLength - done, done)
+  for (let done = 0; done < byteLength; ) done += readSync(descriptor.number, bytes, done, byteLength - done, done)
   return bytes
 }
 
@@ -44,7 +45,7 @@ describeWithAddon('assembleSealed()', () => {
     use: (sources: AssembledSource[]) => Promise<T>,
   ): Promise<T> {
     const sources = wanted.map(([file, runs]) => ({
-      descriptor: openSync(file, 'r'),
+      descriptor: openRegularFile(file),
       path: file,
       byteLength: contents.get(file)?.byteLength ?? 0,
       dropBehind: true,
@@ -53,7 +54,7 @@ describeWithAddon('assembleSealed()', () => {
     try {
       return await use(sources)
     } finally {
-      for (const { descriptor } of sources) closeSync(descriptor)
+      closeDescriptors(sources.map(({ descriptor }) => descriptor))
     }
   }
 
@@ -195,23 +196,27 @@ describeWithAddon('assembleSealed()', () => {
   test('refuses a file that was cut meanwhile', async () => {
     const cut = join(folder, 'cut')
     writeFileSync(cut, patternBytes(50_000))
-    const descriptor = openSync(cut, 'r+')
-    ftruncateSync(descriptor, 30_000)
+    using descriptor = openRegularFile(cut)
+    truncateSync(cut, 30_000)
     const before = [openDescriptors(), mappingCount()]
     const source = { descriptor, path: cut, byteLength: 50_000, dropBehind: true }
     const runs = Float64Array.of(0, 0, 10, 29_990, 10, 20)
     const error = await failure(() => assembleSealed('x', 100, NOTHING, [{ ...source, runs }]), 'FILE_CHANGED')
     expect(error).toMatchObject({ path: cut, actualBytes: 30_000, expectedBytes: 50_000 })
     expect([openDescriptors(), mappingCount()]).toEqual(before)
-    closeSync(descriptor)
   })
 
   test('names file and system call when it cannot be read', async () => {
     const before = openDescriptors()
-    const source = { descriptor: openSync(folder, 'r'), path: folder, byteLength: 10, dropBehind: true }
+    const source = {
+      descriptor: adoptDescriptor(openSync(folder, 'r')),
+      path: folder,
+      byteLength: 10,
+      dropBehind: true,
+    }
     const attempt = () => assembleSealed('x', 10, NOTHING, [{ ...source, runs: Float64Array.of(0, 0, 10) }])
     expect(await failure(attempt, 'SEAL_FAILED')).toMatchObject({ path: folder, syscall: 'pread', errnoName: 'EISDIR' })
-    closeSync(source.descriptor)
+    source.descriptor.close()
     expect(openDescriptors()).toBe(before)
   })
 
@@ -250,8 +255,8 @@ describeWithAddon('assembleSealed()', () => {
   test('reads no page on which no run lies, and keeps none in RAM', async (context) => {
     const cold = join(folder, 'cold')
     writeFileSync(cold, patternBytes(16 * MIB))
-    const descriptor = openSync(cold, 'r')
-    fsyncSync(descriptor)
+    using descriptor = openRegularFile(cold)
+    fsyncSync(descriptor.number)
     using mapping = mapDescriptor(descriptor, cold)
     for (let attempt = 0; residentBytes(mapping) !== 0 && attempt < 100; attempt++) evict(mapping)
     if (residentBytes(mapping) !== 0)
@@ -264,7 +269,6 @@ describeWithAddon('assembleSealed()', () => {
     using dropped = await assembleSealed('dropped', 8 * MIB, NOTHING, [{ ...source, dropBehind: true }])
     expect(residentBytes(mapping)).toBe(0)
     expect(bytesOf(kept).equals(bytesOf(dropped))).toBe(true)
-    closeSync(descriptor)
   })
 
   test('leaves pages in RAM that somebody has mapped', async (context) => {
@@ -277,8 +281,7 @@ describeWithAddon('assembleSealed()', () => {
 
   test('runs in a thread of its own', async () => {
     const worker = startThread(
-      `const { openSync } = await import('node:fs')
-       const source = { descriptor: openSync(workerData), path: workerData, byteLength: 100_000, dropBehind: true }
+      `const source = { descriptor: memory.openRegularFile(workerData), path: workerData, byteLength: 100_000, dropBehind: true }
        const runs = Float64Array.of(50, 1, 4)
        const mapping = await memory.assembleSealed('x', 6, Uint8Array.of(9), [{ ...source, runs }])
        parentPort.postMessage([...new Uint8Array(mapping.buffer(0, 6))])`,
@@ -294,10 +297,10 @@ describeWithAddon('assembleSealed()', () => {
       import { openSync, writeFileSync, chmodSync } from 'node:fs'
       writeFileSync(input, 'weights of somebody else')
       chmodSync(input, 0o600)
-      const descriptor = openSync(input)
+      const descriptor = memory.openRegularFile(input)
       process.setgid(65534); process.setuid(65534)
       let refused = null
-      try { openSync('/proc/self/fd/' + descriptor) } catch ({ code }) { refused = code }
+      try { openSync('/proc/self/fd/' + descriptor.number) } catch ({ code }) { refused = code }
       const source = { descriptor, path: input, byteLength: 24, dropBehind: true, runs: Float64Array.of(11, 0, 13) }
       const mapping = await memory.assembleSealed('x', 13, new Uint8Array(), [source])
       answer([refused, Buffer.from(mapping.buffer(0, 13)).toString()])`
@@ -306,9 +309,8 @@ describeWithAddon('assembleSealed()', () => {
 
   test.skipIf(!hasCommand('prlimit', '--version'))('leaves nothing behind when there is no memory', () => {
     const script = `
-      import { openSync } from 'node:fs'
       const ours = () => readdirSync('/proc/self/fd').map(linkOf).filter((link) => link.includes('memfd:onecopy')).length
-      const source = { descriptor: openSync(input), path: input, byteLength: 100_000, dropBehind: true }
+      const source = { descriptor: memory.openRegularFile(input), path: input, byteLength: 100_000, dropBehind: true }
       const runs = Float64Array.of(0, 0, 5)
       try { await memory.assembleSealed('x', 2e6, new Uint8Array(), [{ ...source, runs }]) }
       catch ({ code, errnoName }) { answer([code, errnoName, ours()]) }`

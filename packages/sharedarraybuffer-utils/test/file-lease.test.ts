@@ -3,14 +3,15 @@ import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { type Descriptor, openRegularFile } from '../src/descriptor.ts'
 import { FileLease } from '../src/file-lease.ts'
 import { describeWithAddon, temporaryFolder } from './support.ts'
 
 describeWithAddon('FileLease', () => {
-  function openFile(): { path: string; descriptor: number } {
+  function openFile(): { path: string; descriptor: Descriptor } {
     const path = join(temporaryFolder(), 'weights')
     writeFileSync(path, 'whole')
-    return { path, descriptor: openSync(path, 'r') }
+    return { path, descriptor: openRegularFile(path) }
   }
 
   test('holds a writer up until it is closed, and tells once', async () => {
@@ -29,7 +30,7 @@ describeWithAddon('FileLease', () => {
     await cut
     expect(told).toEqual(['whole'])
     expect(readFileSync(path, 'utf8')).toBe('')
-    closeSync(descriptor)
+    descriptor.close()
   })
 
   test('does not mind readers, nor the file being renamed over', async () => {
@@ -39,7 +40,7 @@ describeWithAddon('FileLease', () => {
     const replacing = spawn('sh', ['-c', `echo other > '${path}.new' && mv '${path}.new' '${path}'`])
     await once(replacing, 'exit')
     expect(readFileSync(path, 'utf8')).toBe('other\n')
-    closeSync(descriptor)
+    descriptor.close()
   })
 
   test('is refused while somebody has the file open for writing, and leaves no listener behind', async () => {
@@ -51,7 +52,7 @@ describeWithAddon('FileLease', () => {
     new FileLease(descriptor, path, () => {}).close()
     await new Promise((resolve) => setImmediate(resolve))
     expect(process.listenerCount('SIGIO')).toBe(0)
-    closeSync(descriptor)
+    descriptor.close()
   })
 })
 

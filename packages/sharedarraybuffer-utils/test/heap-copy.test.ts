@@ -1,5 +1,6 @@
-import { closeSync, openSync, truncateSync } from 'node:fs'
+import { openSync, truncateSync } from 'node:fs'
 import { afterAll, describe, expect, test } from 'vitest'
+import { adoptDescriptor, openRegularFile } from '../src/descriptor.ts'
 import { copyToHeap, HeapCopy } from '../src/heap-copy.ts'
 import { failure, patternBytes, startThread, temporaryFolder, writePattern } from './support.ts'
 
@@ -8,8 +9,8 @@ describe('heap copy', () => {
   const byteLength = 10_007
   const path = writePattern(folder, 'weights', byteLength)
   const bytes = patternBytes(byteLength)
-  const descriptor = openSync(path, 'r')
-  afterAll(() => closeSync(descriptor))
+  const descriptor = openRegularFile(path)
+  afterAll(() => descriptor.close())
   const PARTS = [
     { begin: 0, end: 100 },
     { begin: 101, end: 4099 },
@@ -82,7 +83,7 @@ describe('heap copy', () => {
 
   test('copyToHeap() says FILE_CHANGED with both sizes when the file is shorter than said', async () => {
     const file = writePattern(folder, 'cut', 5000)
-    const own = openSync(file, 'r')
+    using own = openRegularFile(file)
     truncateSync(file, 4000)
     for (const begin of [0, 3999, 4500]) {
       const error = await failure(() => copyToHeap(own, file, 5000, [{ begin, end: 5000 }]), 'FILE_CHANGED')
@@ -90,12 +91,12 @@ describe('heap copy', () => {
       expect(error.message).toContain('4000')
       expect(error.message).toContain('5000')
     }
-    closeSync(own)
   })
 
   test('copyToHeap() says FILE_READ_FAILED with the cause', async () => {
-    const error = await failure(() => copyToHeap(99_999, path, byteLength, [{ begin: 0, end: 1 }]), 'FILE_READ_FAILED')
-    expect(error).toMatchObject({ path, cause: { code: 'EBADF' } })
+    using folderItself = adoptDescriptor(openSync(folder, 'r'))
+    const attempt = () => copyToHeap(folderItself, path, byteLength, [{ begin: 0, end: 1 }])
+    expect(await failure(attempt, 'FILE_READ_FAILED')).toMatchObject({ path, cause: { code: 'EISDIR' } })
     const parts = [{ begin: 0, end: 2 ** 52 }]
     const refused = await failure(() => copyToHeap(descriptor, path, 2 ** 52, parts), 'FILE_READ_FAILED')
     expect(refused.message).toContain(`${2 ** 52} bytes`)

@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
-  closeSync,
   constants,
   fstatSync,
   linkSync,
@@ -16,6 +15,7 @@ import {
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { adoptDescriptor, openRegularFile } from '../src/descriptor.ts'
 import { adoptFileMapping, mapDescriptor, mapFile, type PartTable } from '../src/mapping.ts'
 import { residentBytes } from '../src/residency.ts'
 import {
@@ -71,19 +71,19 @@ describeWithAddon('mapping', () => {
   })
 
   test('mapDescriptor() leaves the descriptor to its owner and works on after it was closed', () => {
-    const descriptor = openSync(path, constants.O_RDONLY)
+    const descriptor = openRegularFile(path)
     const mapping = mapDescriptor(descriptor, 'a name for messages', { expectedByteLength: byteLength })
-    expect(fstatSync(descriptor).size).toBe(byteLength)
-    closeSync(descriptor)
+    expect(fstatSync(descriptor.number).size).toBe(byteLength)
+    descriptor.close()
     expect(mapping.path).toBe('a name for messages')
     expect(Buffer.from(mapping.buffer(0, byteLength)).equals(bytes)).toBe(true)
     mapping.close()
   })
 
-  test('mapDescriptor() says MAP_FAILED and the system call for a descriptor that is not open', async () => {
-    const error = await failure(() => mapDescriptor(99_999, path), 'MAP_FAILED')
-    expect(error).toMatchObject({ syscall: 'fstat', errnoName: 'EBADF', path })
-    expect(error.message).toContain('fstat failed with EBADF')
+  test('mapDescriptor() says DESCRIPTOR_CLOSED for one that was closed', async () => {
+    const descriptor = openRegularFile(path)
+    descriptor.close()
+    await failure(() => mapDescriptor(descriptor, path), 'DESCRIPTOR_CLOSED')
   })
 
   test.each([undefined, '1960-01-01', '2300-01-01'])(
@@ -146,9 +146,8 @@ describeWithAddon('mapping', () => {
     const fifo = join(folder, 'open-fifo')
     execFileSync('mkfifo', [fifo])
     for (const special of [folder, fifo, '/dev/null']) {
-      const descriptor = openSync(special, constants.O_RDONLY | constants.O_NONBLOCK)
+      using descriptor = adoptDescriptor(openSync(special, constants.O_RDONLY | constants.O_NONBLOCK))
       expect((await failure(() => mapDescriptor(descriptor, special), 'FILE_NOT_REGULAR')).path).toBe(special)
-      closeSync(descriptor)
     }
   })
 

@@ -14,6 +14,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { adoptDescriptor, openRegularFile } from '../src/descriptor.ts'
 import type { FileMapping } from '../src/mapping.ts'
 import { isSealed, type SealOptions, sealBytes, sealFile } from '../src/sealed-memory.ts'
 import { canImport } from './python.ts'
@@ -38,12 +39,8 @@ const F_ADD_SEALS = 1033
 const ALL_SEALS = 0b1111
 
 async function seal(path: string, byteLength: number, options: SealOptions = {}): Promise<FileMapping> {
-  const descriptor = openSync(path, 'r')
-  try {
-    return await sealFile(descriptor, path, byteLength, options)
-  } finally {
-    closeSync(descriptor)
-  }
+  using file = openRegularFile(path)
+  return await sealFile(file, path, byteLength, options)
 }
 
 function bytesOf(mapping: FileMapping): Buffer {
@@ -108,7 +105,7 @@ describeWithAddon('sealFile()', () => {
       const onProgress = (doneBytes: number): unknown => progress.push(doneBytes)
       using mapping = await seal(path, byteLength, { ...(method && { method }), ranges, onProgress })
       expect(mapping).toMatchObject({ backing: 'sealed', byteLength, path })
-      const { blocks } = fstatSync(mapping.descriptor)
+      const { blocks } = fstatSync(mapping.descriptor.number)
       const bytes = bytesOf(mapping)
       for (const { begin, end } of ranges)
         expect(bytes.subarray(begin, end).equals(file.subarray(begin, end))).toBe(true)
@@ -124,7 +121,7 @@ describeWithAddon('sealFile()', () => {
     const path = writePattern(folder, 'no-ranges', 100_000)
     for (const ranges of [[], [{ begin: 5000, end: 5000 }]]) {
       using mapping = await seal(path, 100_000, { ranges })
-      expect(fstatSync(mapping.descriptor)).toMatchObject({ size: 100_000, blocks: 0 })
+      expect(fstatSync(mapping.descriptor.number)).toMatchObject({ size: 100_000, blocks: 0 })
     }
   })
 
@@ -180,9 +177,8 @@ describeWithAddon('sealFile()', () => {
     const label = `/${'深'.repeat(400)}/${'é'.repeat(99)}x`
     using mapping = await seal(path, 10)
     expect(memories('モデル.bin')).toEqual({ descriptors: 1, maps: 1 })
-    const descriptor = openSync(path, 'r')
+    using descriptor = openRegularFile(path)
     using other = await sealFile(descriptor, label, 10)
-    closeSync(descriptor)
     expect(other.path).toBe(label)
     expect(memories('éééx')).toEqual({ descriptors: 1, maps: 1 })
     expect(mapping.byteLength).toBe(10)
@@ -199,13 +195,11 @@ describeWithAddon('sealFile()', () => {
 
   test('names file and system call when it cannot be read', async () => {
     const path = writePattern(folder, 'unreadable', 10)
-    const writeOnly = openSync(path, 'a')
+    using writeOnly = adoptDescriptor(openSync(path, 'a'))
     const error = await failure(() => sealFile(writeOnly, path, 10), 'SEAL_FAILED')
-    closeSync(writeOnly)
     expect(error).toMatchObject({ path, syscall: 'pread', errnoName: 'EBADF' })
-    const folderItself = openSync(folder, 'r')
+    using folderItself = adoptDescriptor(openSync(folder, 'r'))
     const other = await failure(() => sealFile(folderItself, folder, 10, { method: 'direct' }), 'SEAL_FAILED')
-    closeSync(folderItself)
     expect(other).toMatchObject({ path: folder, errnoName: 'EISDIR' })
     expect([memories(path), memories(`${folder} `)]).toEqual(Array(2).fill({ descriptors: 0, maps: 0 }))
   })
@@ -249,7 +243,7 @@ describeWithAddon('sealFile()', () => {
       const limit = (what) => execFileSync('prlimit', ['--pid', String(process.pid), what])
       const ours = () => [...readdirSync('/proc/self/fd').map(linkOf), ...readFileSync('/proc/self/maps', 'utf8').split('\\n')]
         .filter((text) => text.includes('memfd:onecopy')).length
-      const descriptor = openSync(input.path)
+      const descriptor = memory.openRegularFile(input.path)
       const seal = () => memory.sealFile(descriptor, input.path, ${64 * MIB})
         .then((mapping) => mapping.close(), ({ code, syscall, errnoName }) => [code, syscall, errnoName])
       await seal() // what node loads lazily is loaded by now
@@ -277,8 +271,8 @@ describeWithAddon('sealed memory', () => {
 
   test('has all four seals, and its descriptor only reads and is not inherited', async () => {
     using mapping = await seal(writePattern(folder, 'seals', 5000), 5000)
-    const { descriptor } = mapping
-    expect(isSealed(descriptor)).toBe(true)
+    expect(isSealed(mapping.descriptor)).toBe(true)
+    const descriptor = mapping.descriptor.number
     expect(isCloseOnExec(descriptor)).toBe(true)
     expect(fstatSync(descriptor).size).toBe(5000)
     const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${descriptor}`, 'utf8'))?.[1] ?? ''
@@ -292,12 +286,12 @@ describeWithAddon('sealed memory', () => {
 
   test('opened again for writing by whoever received it, can still not be written, cut or grown', async () => {
     using mapping = await seal(writePattern(folder, 'reopened', 5000), 5000)
-    const again = openSync(`/proc/self/fd/${mapping.descriptor}`, 'r+')
+    const again = openSync(`/proc/self/fd/${mapping.descriptor.number}`, 'r+')
     expect(() => writeSync(again, 'x', 0)).toThrow(/EPERM/)
     expect(() => ftruncateSync(again, 100)).toThrow(/EPERM/)
     expect(() => ftruncateSync(again, 10_000)).toThrow(/EPERM/)
     closeSync(again)
-    expect(() => openSync(`/proc/self/fd/${mapping.descriptor}`, 'w')).toThrow(/EPERM/)
+    expect(() => openSync(`/proc/self/fd/${mapping.descriptor.number}`, 'w')).toThrow(/EPERM/)
     expect(bytesOf(mapping).equals(patternBytes(5000))).toBe(true)
   })
 
@@ -332,7 +326,7 @@ print(json.dumps({
   "unseal": attempt(lambda: fcntl.fcntl(again, ${F_ADD_SEALS}, 16)),
   "bytes": list(mmap.mmap(read_only, 8192, mmap.MAP_SHARED, mmap.PROT_READ)[:4]),
 }))`
-      const stdio = ['ignore', 'pipe', 'pipe', mapping.descriptor] as const
+      const stdio = ['ignore', 'pipe', 'pipe', mapping.descriptor.number] as const
       const { stdout, stderr } = spawnSync('python3', ['-c', script], { stdio: [...stdio], encoding: 'utf8' })
       expect(stderr).toBe('')
       const notPermitted = 'Operation not permitted'
@@ -351,8 +345,7 @@ print(json.dumps({
   test('ends whoever writes to it, and says what it was', async () => {
     const path = writePattern(folder, 'stray', 5000)
     const script = `
-      import { openSync } from 'node:fs'
-      const mapping = await memory.sealFile(openSync(input), input, 5000)
+      const mapping = await memory.sealFile(memory.openRegularFile(input), input, 5000)
       new Uint8Array(mapping.buffer(0, 5000))[7] = 1`
     const { signal, stderr } = runScript(script, { input: path, wrap: hasPrlimit ? ['prlimit', '--core=0'] : [] })
     expect(signal).toBe('SIGSEGV')
@@ -384,15 +377,12 @@ describeWithAddon('sealBytes()', () => {
 })
 
 describeWithAddon('isSealed()', () => {
-  test('is false for files, folders, sockets, pipes and descriptors that are not open', () => {
+  test('is false for files, folders and devices', () => {
     const folder = testFolder()
     for (const path of [writePattern(folder, 'file', 10), folder, '/dev/null', '/proc/self/status']) {
-      const descriptor = openSync(path, 'r')
+      using descriptor = adoptDescriptor(openSync(path, 'r'))
       expect(isSealed(descriptor)).toBe(false)
-      closeSync(descriptor)
     }
-    expect(isSealed(9999)).toBe(false)
-    expect(isSealed(-1)).toBe(false)
   })
 
   test.skipIf(!canImport('fcntl'))('is false for memory that lacks one of the four seals', async () => {
@@ -404,8 +394,8 @@ for seals in (0, 14, 7, 11, 13, 15):
     os.dup2(memory, 10 + seals, inheritable=True)
 os.execv(sys.argv[1], [sys.argv[1], "--input-type=module", "-e", sys.argv[2]])`
     const library = new URL('../dist/index.js', import.meta.url).href
-    const code = `import { isSealed } from ${JSON.stringify(library)}
-      console.log([0, 14, 7, 11, 13, 15].map((seals) => isSealed(10 + seals)).join())`
+    const code = `import { adoptDescriptor, isSealed } from ${JSON.stringify(library)}
+      console.log([0, 14, 7, 11, 13, 15].map((seals) => isSealed(adoptDescriptor(10 + seals))).join())`
     const { stdout } = spawnSync('python3', ['-c', script, process.execPath, code], { encoding: 'utf8' })
     expect(stdout.trim()).toBe('false,false,false,false,false,true')
   })

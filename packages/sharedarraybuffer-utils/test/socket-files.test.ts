@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
-import { chmodSync, closeSync, openSync, statSync, symlinkSync } from 'node:fs'
+import { chmodSync, openSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { adoptDescriptor, openRegularFile } from '../src/descriptor.ts'
 import { connectUnix, listenUnix, lockFile, sendDatagram, UnixListener, UnixStream } from '../src/unix-socket.ts'
 import { canImport } from './python.ts'
 import { descriptorCount, isCloseOnExec, listenAt, socketPath, startBeside, testFolder, until } from './sockets.ts'
@@ -13,12 +14,12 @@ describeWithAddon('listenUnix() and connectUnix()', () => {
     try {
       for (const mode of [0o600, 0o660]) {
         const path = socketPath()
-        closeSync(listenUnix(path, mode))
+        listenUnix(path, mode).close()
         expect(statSync(path).mode & 0o777).toBe(mode)
       }
       process.umask(0o077)
       const path = socketPath()
-      closeSync(listenUnix(path, 0o660))
+      listenUnix(path, 0o660).close()
       expect(statSync(path).mode & 0o777).toBe(0o600)
     } finally {
       process.umask(before)
@@ -34,7 +35,7 @@ describeWithAddon('listenUnix() and connectUnix()', () => {
     const descriptor = listenUnix(fitting)
     const stream = connectUnix(fitting)
     stream.close()
-    closeSync(descriptor)
+    descriptor.close()
     const tooLong = `${fitting}s`
     for (const path of [tooLong, manyBytes]) {
       for (const call of [() => listenUnix(path), () => connectUnix(path), () => sendDatagram(path, 'x')]) {
@@ -54,7 +55,7 @@ describeWithAddon('listenUnix() and connectUnix()', () => {
     const waiting = [connectUnix(path), connectUnix(path)]
     expect((await failure(() => connectUnix(path), 'SOCKET_FAILED')).errnoName).toBe('EAGAIN')
     for (const stream of waiting) stream.close()
-    closeSync(descriptor)
+    descriptor.close()
     expect((await failure(() => connectUnix(path), 'SOCKET_FAILED')).errnoName).toBe('ECONNREFUSED')
     await until(() => descriptorCount() <= before)
   })
@@ -69,9 +70,9 @@ describeWithAddon('listenUnix() and connectUnix()', () => {
 
   test('a descriptor that cannot be watched is a failure with its reason, and is closed', async () => {
     const before = descriptorCount()
-    const file = openSync(writePattern(testFolder(), 'f', 10), 'r')
+    const file = openRegularFile(writePattern(testFolder(), 'f', 10))
     expect((await failure(() => new UnixStream(file), 'SOCKET_FAILED')).syscall).toBe('epoll_ctl')
-    const other = openSync('/dev/null', 'r')
+    const other = adoptDescriptor(openSync('/dev/null', 'r'))
     await failure(
       () =>
         new UnixListener(
@@ -89,25 +90,28 @@ describeWithAddon('lockFile()', () => {
   test('is held against other processes until its descriptor is closed', () => {
     const path = join(testFolder(), 'lock')
     const descriptor = lockFile(path)!
-    expect(isCloseOnExec(descriptor)).toBe(true)
+    expect(isCloseOnExec(descriptor.number)).toBe(true)
     expect(statSync(path).mode & 0o777).toBe(0o600)
     const script = `const lock = memory.lockFile(input); answer(lock === null ? 'held' : 'free')`
     expect(ask(script, { input: path })).toBe('held')
     expect(lockFile(path)).toBeNull()
-    closeSync(descriptor)
+    descriptor.close()
     expect(ask(script, { input: path })).toBe('free')
   })
 
   test('is freed when its process is killed', async () => {
     const path = join(testFolder(), 'lock')
-    const child = startBeside(`memory.lockFile(input); say('locked'); setInterval(() => {}, 1000)`, path)
+    const child = startBeside(
+      `globalThis.lock = memory.lockFile(input); say('locked'); setInterval(() => {}, 1000)`,
+      path,
+    )
     expect(await child.line()).toBe('"locked"')
     expect(lockFile(path)).toBeNull()
     child.kill()
     await child.ended
     const descriptor = lockFile(path)
     expect(descriptor).not.toBeNull()
-    closeSync(descriptor!)
+    descriptor!.close()
   })
 
   test('follows no symlink and names what is missing', async () => {

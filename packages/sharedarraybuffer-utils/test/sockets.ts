@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { until } from '../../../test/until.ts'
+import { closeDescriptors, type Descriptor } from '../src/descriptor.ts'
 import type { SharedMemoryError } from '../src/errors.ts'
-import { closeDescriptors, connectUnix, listenUnix, UnixListener, type UnixStream } from '../src/unix-socket.ts'
+import { connectUnix, listenUnix, UnixListener, type UnixStream } from '../src/unix-socket.ts'
 import { BUILT_LIBRARY } from './support.ts'
 
 export { until } from '../../../test/until.ts'
@@ -24,7 +25,7 @@ export function socketPath(): string {
 /** What a stream was told so far. */
 export interface Told {
   readonly bytes: () => Buffer
-  readonly descriptors: number[]
+  readonly descriptors: Descriptor[]
   readonly ends: (SharedMemoryError | null)[]
 }
 

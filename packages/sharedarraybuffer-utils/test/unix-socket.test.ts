@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process'
-import { chmodSync, closeSync, openSync, stat, writeFileSync } from 'node:fs'
+import { chmodSync, stat, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { closeDescriptors, connectUnix } from '../src/unix-socket.ts'
+import { closeDescriptors, type Descriptor, openRegularFile } from '../src/descriptor.ts'
+import { connectUnix } from '../src/unix-socket.ts'
 import { canImport } from './python.ts'
 import {
   descriptorCount,
@@ -50,25 +51,26 @@ describeWithAddon('UnixStream', () => {
     const [near, far] = await pair()
     const told = listenTo(far)
     const folder = testFolder()
-    const files = Array.from({ length: 7 }, (_, at) => openSync(writePattern(folder, `${at}`, 10, at), 'r'))
+    const files = Array.from({ length: 7 }, (_, at) => openRegularFile(writePattern(folder, `${at}`, 10, at)))
     const sent = Array.from({ length: 700 }, (_, at) => files[at % 7]!)
     await new Promise<void>((resolve) => near.write(Buffer.from('abcd'), sent, resolve))
     await until(() => told.descriptors.length === 700 && told.bytes().byteLength === 4)
-    expect(told.descriptors.map(inodeOf)).toEqual(sent.map(inodeOf))
-    expect(told.descriptors.every(isCloseOnExec)).toBe(true)
+    const inodesOf = (files: readonly Descriptor[]): number[] => files.map(({ number }) => inodeOf(number))
+    expect(inodesOf(told.descriptors)).toEqual(inodesOf(sent))
+    expect(told.descriptors.every(({ number }) => isCloseOnExec(number))).toBe(true)
     expect(told.bytes().toString()).toBe('abcd')
     closeDescriptors(files)
   })
 
   test('gives each message its descriptors before or with its last byte, when messages follow each other', async () => {
     const [near, far] = await pair()
-    const file = openSync(writePattern(testFolder(), 'f', 10), 'r')
+    const file = openRegularFile(writePattern(testFolder(), 'f', 10))
     const counts = [0, 3, 253, 254, 0, 1, 600]
     for (const count of counts) near.write(Buffer.alloc(10, count % 256), Array(count).fill(file))
     const told = listenTo(far)
     await until(() => told.bytes().byteLength === counts.length * 10)
     expect(told.descriptors.length).toBe(counts.reduce((sum, count) => sum + count))
-    closeSync(file)
+    file.close()
   })
 
   test('refuses descriptors with fewer bytes than batches, and no bytes at all', async () => {
@@ -82,17 +84,17 @@ describeWithAddon('UnixStream', () => {
     const path = socketPath()
     const { accepted } = listenAt(path)
     const child = startBeside(
-      `import { closeSync, readSync } from 'node:fs'
+      `import { readSync } from 'node:fs'
       const stream = memory.connectUnix(input)
       const bytes = Buffer.alloc(1)
       let sum = 0, count = 0
       stream.start({
         onData: (_, descriptors) => {
           for (const descriptor of descriptors) {
-            readSync(descriptor, bytes, 0, 1, 0)
+            readSync(descriptor.number, bytes, 0, 1, 0)
             sum += bytes[0]
             count++
-            closeSync(descriptor)
+            descriptor.close()
           }
           if (count === 650) { say({ sum, peer: stream.peer.pid }); stream.close() }
         },
@@ -106,7 +108,7 @@ describeWithAddon('UnixStream', () => {
     const descriptors = Array.from({ length: 650 }, (_, at) => {
       const file = join(folder, `${at}`)
       writeFileSync(file, Uint8Array.of(at % 100))
-      return openSync(file, 'r')
+      return openRegularFile(file)
     })
     accepted[0]!.write(Buffer.from('here'), descriptors)
     const sum = descriptors.reduce((total, _, at) => total + (at % 100), 0)
@@ -198,7 +200,7 @@ print(len(s.recv(10)))`
 
   test('pendingBytes grows with a peer that never reads; close() drops them and lets go of the descriptors', async () => {
     const [near] = await pair()
-    const file = openSync(writePattern(testFolder(), 'f', 10), 'r')
+    const file = openRegularFile(writePattern(testFolder(), 'f', 10))
     let sent = 0
     for (let i = 0; i < 8; i++) near.write(Buffer.alloc(2 ** 20), [file], () => sent++)
     const before = near.pendingBytes
@@ -211,7 +213,7 @@ print(len(s.recv(10)))`
     expect(near.pendingBytes).toBe(0)
     expect(sentBefore).toBe(0)
     expect(sent).toBe(9)
-    closeSync(file)
+    file.close()
   })
 
   test('close() from inside onData, onEnd and onSent is the last that is heard', async () => {
@@ -289,11 +291,11 @@ print(len(s.recv(10)))`
         stream.setReferenced(false)
         stream.start({ onData() {}, onEnd() {} })
         answer('accepted')
+        listener.setReferenced(false)
       }, () => {})
       const stream = memory.connectUnix(path)
       stream.start({ onData() {}, onEnd() {} })
-      stream.setReferenced(false)
-      setTimeout(() => listener.setReferenced(false), 20)`
+      stream.setReferenced(false)`
     expect(ask(script, { input: testFolder() })).toBe('accepted')
   })
 
@@ -325,7 +327,7 @@ print(len(s.recv(10)))`
     const script = `
       import { openSync } from 'node:fs'
       const path = input + '/s'
-      const file = openSync('/dev/null', 'r')
+      const file = memory.adoptDescriptor(openSync('/dev/null', 'r'))
       new memory.UnixListener(memory.listenUnix(path), (stream) => {
         const before = descriptorCount()
         stream.start({
@@ -350,7 +352,7 @@ print(len(s.recv(10)))`
         import { openSync } from 'node:fs'
         ${BECOME_NOBODY}
         const path = input + '/s'
-        const file = openSync('/dev/null', 'r')
+        const file = memory.adoptDescriptor(openSync('/dev/null', 'r'))
         let received = 0
         const listen = (far) => far.start({
           onData: (_, descriptors) => {

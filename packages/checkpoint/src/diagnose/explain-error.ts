@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, readSync } from 'node:fs'
+import { fstatSync, readSync } from 'node:fs'
 import { HEADER_PREFIX_BYTES, SafetensorsError } from '@onecopy/safetensors'
 import { openRegularFile } from '@onecopy/sharedarraybuffer-utils'
 import { CheckpointError } from '../errors.ts'
@@ -86,14 +86,10 @@ function damageOf({ code, details }: SafetensorsError, { byteLength, head }: Fil
 /** Null for a file that cannot be read now. */
 function readEnds(path: string): FileEnds | null {
   try {
-    const descriptor = openRegularFile(path)
-    try {
-      const byteLength = fstatSync(descriptor).size
-      const head = new Uint8Array(Math.min(HEAD_BYTES, byteLength))
-      return { byteLength, head: head.subarray(0, readSync(descriptor, head, 0, head.byteLength, 0)) }
-    } finally {
-      closeSync(descriptor)
-    }
+    using file = openRegularFile(path)
+    const byteLength = fstatSync(file.number).size
+    const head = new Uint8Array(Math.min(HEAD_BYTES, byteLength))
+    return { byteLength, head: head.subarray(0, readSync(file.number, head, 0, head.byteLength, 0)) }
   } catch {
     return null
   }
