@@ -1,3 +1,5 @@
+import { limitBehind, SharedMemoryError } from '@onecopy/sharedarraybuffer-utils/mapped'
+
 /** Every code that `CheckpointError` can carry; each has its entry in `docs/errors.md`. */
 export type CheckpointErrorCode =
   | 'SOURCE_INVALID'
@@ -59,9 +61,15 @@ export class CheckpointError extends Error {
   }
 }
 
-/** The text of whatever was thrown. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+/**
+ * The text of whatever was thrown, with the limit that it ran into.
+ * @param neededFiles see `limitBehind`
+ */
+export function messageOf(error: unknown, neededFiles?: number): string {
+  if (!(error instanceof Error)) return String(error)
+  // Ours say it already.
+  const limit = error instanceof SharedMemoryError ? null : limitBehind(error, neededFiles)
+  return limit === null ? error.message : `${error.message}: ${limit}`
 }
 
 /** The system's code of an error, such as ENOENT, or undefined. */

@@ -66,8 +66,9 @@ export async function openCheckpoint(source: CheckpointSource, options: OpenOpti
 async function open(source: CheckpointSource, options: OpenOptions): Promise<Checkpoint> {
   const { signal } = options
   const { label, read } = await readFiles(source, options).catch(async (error) => {
-    const { explainError } = await import('./diagnose/explain-error.ts')
-    throw await explainError(error)
+    // A process that can open no more files can load none.
+    const explaining = await import('./diagnose/explain-error.ts').catch(() => null)
+    throw explaining === null ? error : await explaining.explainError(error)
   })
   let checkpoint: Checkpoint
   try {

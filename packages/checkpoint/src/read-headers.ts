@@ -37,7 +37,7 @@ export async function readHeaders(paths: readonly string[], signal?: AbortSignal
   const queue = new PQueue({ concurrency: READS_AT_A_TIME })
   const tasks = paths.map((path) => async () => {
     signal?.throwIfAborted()
-    return readShardHeader(path, paths.length <= MAX_SHARDS_HELD_OPEN)
+    return readShardHeader(path, paths.length)
   })
   // Settled, not all: the others' descriptors must be closed when one fails.
   const results = await Promise.allSettled(tasks.map((task) => queue.add(task)))
@@ -61,13 +61,17 @@ function allMissing(results: readonly PromiseSettledResult<unknown>[]): Checkpoi
   return new CheckpointError('SHARD_NOT_FOUND', message, { path: missing[0]! })
 }
 
-async function readShardHeader(path: string, holdOpen: boolean): Promise<ReadShard> {
+/** @param shardCount how many there are in all */
+async function readShardHeader(path: string, shardCount: number): Promise<ReadShard> {
+  const holdOpen = shardCount <= MAX_SHARDS_HELD_OPEN
   let file: Descriptor
   try {
     file = openRegularFile(path)
   } catch (cause) {
     const missing = systemCode(cause) === 'ENOENT'
-    const message = missing ? `Shard "${path}" is missing` : `Cannot open shard "${path}": ${messageOf(cause)}`
+    const message = missing
+      ? `Shard "${path}" is missing`
+      : `Cannot open shard "${path}": ${messageOf(cause, holdOpen ? shardCount : undefined)}`
     throw new CheckpointError(missing ? 'SHARD_NOT_FOUND' : 'SHARD_UNREADABLE', message, { path, cause })
   }
   try {

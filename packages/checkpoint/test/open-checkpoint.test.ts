@@ -126,6 +126,19 @@ describe.skipIf(!hasCompiler || addonFailure !== null)(
   },
 )
 
+test('openCheckpoint() with more shards than this process may have files open names the limit and what it needs', async () => {
+  const folder = temporaryFolder()
+  writeSharded(
+    folder,
+    Array.from({ length: 90 }, (_, at) => [tensor(`t${at}`)]),
+  )
+  const prefix = ['sh', '-c', 'ulimit -n 80 && exec "$@"', 'sh']
+  const { value } = await runChild('open.mjs', [folder], { prefix })
+  const { error } = value as { error: { message: string } }
+  expect(error).toMatchObject({ code: 'SHARD_UNREADABLE' })
+  expect(error.message).toMatch(/EMFILE.*this process may have 80 files open at a time, and needs 90 .*ulimit -n/)
+})
+
 describe('openCheckpoint() with residency', () => {
   test.each(['populate', 'lock'] as const)('%s resolves when everything is in RAM', async (residency) => {
     const seen: Progress[] = []

@@ -255,8 +255,9 @@ export class Link {
   #onClose(error: ProtocolError | null, handlers: LinkHandlers): void {
     this.#lost = true
     if (this.#watch !== null) clearTimeout(this.#watch)
-    this.#greet?.reject(error === null || error.code === 'CONNECTION_CLOSED' ? gone(error) : error)
-    for (const { reject } of this.#pending.values()) reject(gone(error))
+    const own = ownLimit(error)
+    this.#greet?.reject(own ?? (error === null || error.code === 'CONNECTION_CLOSED' ? gone(error) : error))
+    for (const { reject } of this.#pending.values()) reject(own ?? gone(error))
     this.#pending.clear()
     handlers.onLost()
   }
@@ -267,12 +268,22 @@ function gone(cause: Error | null = null): CoordinatorError {
   return new CoordinatorError('COORDINATOR_UNREACHABLE', 'The connection to the coordinator ended', fields)
 }
 
+/** The coordinator is there, and this process could not take what it sent: it may have no more files open. */
+function ownLimit(error: ProtocolError | null): SharedMemoryError | null {
+  const cause = error?.cause
+  return cause instanceof SharedMemoryError && isFileLimit(cause) ? cause : null
+}
+
+function isFileLimit({ errnoName }: SharedMemoryError): boolean {
+  return errnoName === 'EMFILE' || errnoName === 'ENFILE'
+}
+
 async function connectPatiently(socket: string): Promise<ReturnType<typeof connectUnix>> {
   for (let tries = 1; ; tries++) {
     try {
       return connectUnix(socket)
     } catch (error) {
-      if (!(error instanceof SharedMemoryError) || error.code !== 'SOCKET_FAILED') throw error
+      if (!(error instanceof SharedMemoryError) || error.code !== 'SOCKET_FAILED' || isFileLimit(error)) throw error
       // Its queue of connections is full: it is there, and busy.
       if (error.errnoName === 'EAGAIN' && tries < CONNECT_TRIES) {
         await sleep(CONNECT_PAUSE_MS, undefined, { ref: false })

@@ -45,6 +45,24 @@ describe('attach()', () => {
     expect(opened.version).toBeNull()
   })
 
+  it.each([0, 1, 3, 4, 5])(
+    'names the limit, and no coordinator, where this process may open only %i more files',
+    async (left) => {
+      await coordinator.ask('publish', 'a', model, { backing: 'file' })
+      const script = fileURLToPath(new URL('./children/attach-limited.mjs', import.meta.url))
+      const run = (more: number): { code?: string; message?: string } => {
+        const args = ['-c', 'ulimit -n 100 && exec "$@"', 'sh', process.execPath, script, socket, 'a', String(more)]
+        const { stdout, stderr } = spawnSync('sh', args, { encoding: 'utf8', timeout: 60_000 })
+        expect(stderr).toBe('')
+        return JSON.parse(stdout)
+      }
+      const { code, message } = run(left)
+      expect(code).not.toBe('COORDINATOR_UNREACHABLE')
+      expect(message).toMatch(/EMFILE: this process may have 100 files open at a time; .*ulimit -n/)
+      expect(run(30)).toEqual({ tensors: 2 })
+    },
+  )
+
   it('takes socket and name from the environment, as `onecopy run` gives them', async () => {
     await coordinator.ask('publish', 'a', model)
     const script = `${IMPORT}

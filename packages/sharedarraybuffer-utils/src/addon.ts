@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { getSystemErrorName } from 'node:util'
 import { SharedMemoryError, type SharedMemoryErrorCode } from './errors.ts'
+import { limitText } from './limits.ts'
 import type { NativeQuickRead } from './quick-read.ts'
 
 /** What the native side gives for an open mapping; `handle` is opaque. */
@@ -157,18 +158,25 @@ function nameOf(errno: number): string {
   return known?.[0] ?? getSystemErrorName(-errno)
 }
 
-/** Limits name themselves, and what raises them. */
-function limitOf(errnoName: string): string {
-  if (errnoName === 'ENFILE') return ': the system has as many open files as fs.file-max allows'
-  if (errnoName !== 'EMFILE') return ''
-  return `: this process may have ${requireAddon().memoryLimits().descriptorLimit} files open; raise it with ulimit -n or LimitNOFILE=`
+/**
+ * The limit that an error of the system ran into, as part of a sentence that says what it is and how to raise it; null for
+ * any other error. Takes errors of this library, of Node, and those that have one of them as their cause.
+ * @param neededFiles how many files had to be open at a time, where that is known
+ */
+export function limitBehind(error: unknown, neededFiles?: number): string | null {
+  for (let each = error, depth = 0; each instanceof Error && depth < 8; each = each.cause, depth++) {
+    const failure = systemFailure(each)
+    if (failure !== null) return limitText(failure, () => addon?.memoryLimits() ?? null, neededFiles)
+  }
+  return null
 }
 
 /** A native failure as a SharedMemoryError; anything else is returned as it is. */
 export function fromNative(error: unknown, code: SharedMemoryErrorCode, what: string): unknown {
   const failure = systemFailure(error)
   if (failure === null) return error
-  const message = `${what}: ${failure.syscall} failed with ${failure.errnoName}${limitOf(failure.errnoName)}`
+  const limit = limitBehind(error)
+  const message = `${what}: ${failure.syscall} failed with ${failure.errnoName}${limit === null ? '' : `: ${limit}`}`
   return new SharedMemoryError(code, message, { ...failure, cause: error })
 }
 
@@ -177,6 +185,6 @@ export function systemError(error: unknown): unknown {
   const failure = systemFailure(error)
   if (failure === null) return error
   const { errnoName: code, errno, syscall, path } = failure
-  const message = `${code}: ${syscall}${path === '' ? '' : ` '${path}'`}${limitOf(code)}`
+  const message = `${code}: ${syscall}${path === '' ? '' : ` '${path}'`}`
   return Object.assign(new Error(message, { cause: error }), { code, errno: -errno, syscall, path })
 }

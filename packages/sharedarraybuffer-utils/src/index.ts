@@ -1,4 +1,4 @@
-export { addonFailure } from './addon.ts'
+export { addonFailure, limitBehind } from './addon.ts'
 export type { AssembledSource } from './assembled-memory.ts'
 export { assembleSealed } from './assembled-memory.ts'
 export type { Capabilities } from './capabilities.ts'

@@ -1,3 +1,4 @@
+export { limitBehind } from './addon.ts'
 export type { ConvertibleFormat } from './convert.ts'
 export { CONVERTIBLE_FORMATS, convertToFloat32 } from './convert.ts'
 export type { Descriptor } from './descriptor.ts'

@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { addon, fromNative, type NativeMapping, requireAddon, systemFailure } from './addon.ts'
+import { addon, fromNative, limitBehind, type NativeMapping, requireAddon, systemFailure } from './addon.ts'
 import { Descriptor, openRegularFile } from './descriptor.ts'
 import { SharedMemoryError } from './errors.ts'
 
@@ -225,13 +225,8 @@ export function mapDescriptor(file: Descriptor, path: string, options: MapOption
       throw new SharedMemoryError('MAP_FAILED', message, { ...failure, path, cause: error })
     }
     if (failure?.syscall === 'mmap' && failure.errnoName === 'ENOMEM') {
-      const limit = native.memoryLimits().addressSpaceLimitBytes
-      const why =
-        limit === null
-          ? 'it is exhausted, or the process has as many mappings as vm.max_map_count allows'
-          : `RLIMIT_AS is ${limit} bytes (ulimit -v)`
       const size = expected < 0 ? '' : ` (${expected} bytes)`
-      const message = `Cannot map "${path}"${size}: not enough address space: ${why}`
+      const message = `Cannot map "${path}"${size}: ${limitBehind(error)}`
       throw new SharedMemoryError('MAP_FAILED', message, { ...failure, cause: error })
     }
     throw fromNative(error, 'MAP_FAILED', `Cannot map "${path}"`)

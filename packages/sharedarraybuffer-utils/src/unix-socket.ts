@@ -135,7 +135,7 @@ export class UnixStream {
       try {
         received = this.#socket.receive(scratch)
       } catch (error) {
-        this.#end(error)
+        this.#end(error, 'Cannot receive')
         return
       }
       if (received === null) return
@@ -184,10 +184,10 @@ export class UnixStream {
     this.#end(error)
   }
 
-  #end(error: unknown): void {
+  #end(error: unknown, what = 'Connection broke'): void {
     if (this.#closed) return
     this.close()
-    const failure = error === null ? null : fromNative(error, 'SOCKET_FAILED', 'Connection broke')
+    const failure = error === null ? null : fromNative(error, 'SOCKET_FAILED', what)
     this.#handlers?.onEnd(failure as SharedMemoryError | null)
   }
 }

@@ -1,5 +1,8 @@
 import { inspect } from 'node:util'
+import { limitBehind } from '@onecopy/sharedarraybuffer-utils'
 import { printable } from './printable.ts'
+
+const NAMES_A_LIMIT = /\b(?:ulimit|sysctl|memory\.max)\b/
 
 /**
  * What the command says about an error on stderr: one line for what is known (errors with a `code`), the stack for what
@@ -8,7 +11,12 @@ import { printable } from './printable.ts'
  */
 export function messageLines(error: unknown, debug: boolean): string[] {
   const code = errorCode(error)
-  if (error instanceof Error && code !== null && !debug) return [printable(`onecopy: ${error.message} (${code})`)]
+  if (error instanceof Error && code !== null && !debug) {
+    // Whatever failed last, such as the start of a process, may name only that.
+    const limit = limitBehind(error)
+    const more = limit === null || NAMES_A_LIMIT.test(error.message) ? '' : `: ${limit}`
+    return [printable(`onecopy: ${error.message}${more} (${code})`)]
+  }
   const details = inspect(error, { depth: 4, breakLength: 120 }).split('\n').map(printable)
   return debug && code !== null ? details : ['onecopy: unexpected failure, please report it:', ...details]
 }
