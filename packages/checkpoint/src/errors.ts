@@ -1,4 +1,4 @@
-import { limitBehind, SharedMemoryError } from '@onecopy/sharedarraybuffer-utils/mapped'
+import { limitBehind } from '@onecopy/sharedarraybuffer-utils/mapped'
 
 /** Every code that `CheckpointError` can carry; each has its entry in `docs/errors.md`. */
 export type CheckpointErrorCode =
@@ -67,9 +67,10 @@ export class CheckpointError extends Error {
  */
 export function messageOf(error: unknown, neededFiles?: number): string {
   if (!(error instanceof Error)) return String(error)
-  // Ours say it already.
-  const limit = error instanceof SharedMemoryError ? null : limitBehind(error, neededFiles)
-  return limit === null ? error.message : `${error.message}: ${limit}`
+  const limit = limitBehind(error)
+  if (limit === null) return error.message
+  const told = limitBehind(error, neededFiles)!
+  return error.message.includes(limit) ? error.message.replace(limit, told) : `${error.message}: ${told}`
 }
 
 /** The system's code of an error, such as ENOENT, or undefined. */

@@ -45,7 +45,7 @@ describe('attach()', () => {
     expect(opened.version).toBeNull()
   })
 
-  it.each([0, 1, 3, 4, 5])(
+  it.each([0, 1, 3])(
     'names the limit, and no coordinator, where this process may open only %i more files',
     async (left) => {
       await coordinator.ask('publish', 'a', model, { backing: 'file' })

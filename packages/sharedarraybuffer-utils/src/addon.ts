@@ -171,12 +171,16 @@ export function limitBehind(error: unknown, neededFiles?: number): string | null
   return null
 }
 
+function limitSuffix(error: unknown): string {
+  const limit = limitBehind(error)
+  return limit === null ? '' : `: ${limit}`
+}
+
 /** A native failure as a SharedMemoryError; anything else is returned as it is. */
 export function fromNative(error: unknown, code: SharedMemoryErrorCode, what: string): unknown {
   const failure = systemFailure(error)
   if (failure === null) return error
-  const limit = limitBehind(error)
-  const message = `${what}: ${failure.syscall} failed with ${failure.errnoName}${limit === null ? '' : `: ${limit}`}`
+  const message = `${what}: ${failure.syscall} failed with ${failure.errnoName}${limitSuffix(error)}`
   return new SharedMemoryError(code, message, { ...failure, cause: error })
 }
 
@@ -185,6 +189,6 @@ export function systemError(error: unknown): unknown {
   const failure = systemFailure(error)
   if (failure === null) return error
   const { errnoName: code, errno, syscall, path } = failure
-  const message = `${code}: ${syscall}${path === '' ? '' : ` '${path}'`}`
+  const message = `${code}: ${syscall}${path === '' ? '' : ` '${path}'`}${limitSuffix(error)}`
   return Object.assign(new Error(message, { cause: error }), { code, errno: -errno, syscall, path })
 }

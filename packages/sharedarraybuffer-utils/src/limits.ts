@@ -15,8 +15,8 @@ export function limitText(
 ): string | null {
   switch (errnoName) {
     case 'EMFILE': {
-      const found =
-        limits?.descriptorLimit == null ? 'no more files open' : `${limits.descriptorLimit} files open at a time`
+      const limit = limits()?.descriptorLimit
+      const found = limit === undefined ? 'no more files open' : `${limit} files open at a time`
       const needed = neededFiles === undefined ? '' : `, and needs ${neededFiles} and those that it has open already`
       return `this process may have ${found}${needed}; raise that with ulimit -n, or LimitNOFILE= of its service`
     }

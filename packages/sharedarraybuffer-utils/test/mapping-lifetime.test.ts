@@ -233,7 +233,8 @@ describeWithAddon('lifetime of a mapping', () => {
         mapping.close()
         for (const descriptor of taken) closeSync(descriptor)
         answer({ refused, byte, left: descriptorsOf(input.path) })`
-      const text = 'this process may have 60 files open; raise it with ulimit -n or LimitNOFILE='
+      const text =
+        'this process may have 60 files open at a time; raise that with ulimit -n, or LimitNOFILE= of its service'
       expect(ask(script, { input: { path }, wrap: ['prlimit', '--nofile=60'] })).toEqual({
         refused: ['EMFILE', 'open', `EMFILE: open '${path}': ${text}`],
         byte: 31,
