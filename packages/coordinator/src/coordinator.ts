@@ -21,6 +21,7 @@ import {
 } from '@onecopy/sharedarraybuffer-utils'
 import { Admission, type AdmissionOptions } from './admission.ts'
 import { FileGuard, type GuardEvent, type WriterPolicy } from './file-guard.ts'
+import { Ledger } from './ledger.ts'
 import { activatedSocket, notifySystemd } from './notify-systemd.ts'
 import { type PublishOptions, Registry } from './registry.ts'
 import { ResidencyMeter } from './residency-meter.ts'
@@ -28,7 +29,7 @@ import { prepareSocketFolder } from './socket-folder.ts'
 import { checkpointStatuses } from './status.ts'
 import type { Version } from './version.ts'
 
-/** How long a coordinator that follows a dead one waits for clients to hand memory back, in milliseconds. */
+/** How long clients of the coordinator before are waited for to hand their memory back, in milliseconds. */
 const DEFAULT_HAND_BACK_MS = 3000
 
 /** Connections that may wait to be accepted; more of them are told to try again. */
@@ -46,8 +47,8 @@ export interface CoordinatorOptions extends AdmissionOptions {
   /** Group id whose members may connect, beside the owner. @default the owner alone */
   readonly socketGroup?: number
   /**
-   * After another coordinator died on this socket: how long `publish` with sealed backing waits for a client to hand the
-   * memory back before it reads from disk, in milliseconds. @default 3000
+   * When another coordinator at this socket ended while clients had leases on sealed memory: how long after the start `publish`
+   * waits for them to hand that memory back before it reads from disk, in milliseconds. @default 3000
    */
   readonly handBackMs?: number
   /**
@@ -74,6 +75,8 @@ export type CoordinatorEvent =
   | { readonly type: 'retired'; readonly checkpoint: string }
   | { readonly type: 'attached' | 'detached'; readonly client: ClientStatus }
   | { readonly type: 'refused'; readonly error: Error }
+  /** The ledger of sealed memory cannot be read, or cannot be written: memory is not taken back from clients. */
+  | { readonly type: 'unledgered'; readonly error: Error }
   | GuardEvent
 
 /** The one owner of a host's checkpoints: it maps or seals them once and hands them to other processes. */
@@ -87,7 +90,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
   readonly #guard: FileGuard
   readonly #listener: UnixListener
   readonly #lock: Descriptor | null
-  readonly #handBackUntil: number
+  readonly #ledger: Ledger
   #closing: Promise<void> | null = null
 
   /** @internal Coordinators come from `startCoordinator`. */
@@ -96,11 +99,20 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     this.socket = socket
     this.#lock = listening.lock
     const handBackMs = options.handBackMs ?? DEFAULT_HAND_BACK_MS
-    this.#handBackUntil = listening.followsADeadOne ? performance.now() + handBackMs : 0
     this.#registry = new Registry(options.budgetBytes ?? null)
+    this.#ledger = new Ledger(
+      `${socket}.ledger`,
+      () => this.#registry.versions(),
+      handBackMs,
+      (error) => {
+        // Whoever starts a coordinator listens to its events once it has it.
+        setImmediate(() => this.emit('event', { type: 'unledgered', error }))
+      },
+    )
     this.#guard = new FileGuard(this.#registry, options.whenWritten ?? 'warn', (event) => this.emit('event', event))
     const host = {
       registry: this.#registry,
+      ledger: this.#ledger,
       handBackMs,
       status: (statusOptions: StatusOptions) => this.status(statusOptions),
       publish: (name: string, source: string | readonly string[], publishOptions: PublishOptions) =>
@@ -133,8 +145,9 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
    */
   async publish(name: string, source: string | readonly string[], options: PublishOptions = {}): Promise<number> {
     this.#assertServing()
-    const waitMs = options.backing === 'sealed' ? this.#handBackUntil - performance.now() : 0
-    const version: Version = await this.#registry.publish(name, source, options, Math.max(0, waitMs))
+    const waitMs = (fingerprint: string): number =>
+      options.backing === 'sealed' ? this.#ledger.waitMs({ checkpoint: name, fingerprint }) : 0
+    const version: Version = await this.#registry.publish(name, source, options, waitMs)
     return version.number
   }
 
@@ -197,6 +210,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
   async #close(reason: string): Promise<void> {
     notifySystemd('STOPPING=1')
     this.#listener.close()
+    this.#ledger.close()
     await this.#admission.close(reason)
     this.#guard.close()
     this.#registry.close()
@@ -217,7 +231,6 @@ interface Listening {
   readonly descriptor: Descriptor
   /** Holds the socket's place; null where systemd does. */
   readonly lock: Descriptor | null
-  readonly followsADeadOne: boolean
 }
 
 /**
@@ -229,9 +242,7 @@ export async function startCoordinator(options: CoordinatorOptions = {}): Promis
   const socket = resolve(options.socket ?? defaultSocketPath())
   const activated = activatedSocket()
   const listening =
-    activated === null
-      ? listen(socket, options.socketGroup)
-      : { descriptor: adoptDescriptor(activated), lock: null, followsADeadOne: true }
+    activated === null ? listen(socket, options.socketGroup) : { descriptor: adoptDescriptor(activated), lock: null }
   const coordinator = new Coordinator(socket, listening, options)
   return coordinator
 }
@@ -243,13 +254,13 @@ function listen(socket: string, group: number | undefined): Listening {
   if (lock === null) throw running(socket)
   let descriptor: Descriptor | null = null
   try {
-    const followsADeadOne = removeStale(socket)
+    removeStale(socket)
     descriptor = listenUnix(socket, 0o600, BACKLOG)
     if (group !== undefined) {
       chownSync(socket, -1, group)
       chmodSync(socket, 0o660)
     }
-    return { descriptor, lock, followsADeadOne }
+    return { descriptor, lock }
   } catch (error) {
     if (descriptor !== null) {
       descriptor.close()
@@ -262,21 +273,17 @@ function listen(socket: string, group: number | undefined): Listening {
   }
 }
 
-/**
- * Removes the socket of a coordinator that died, and nothing else.
- * @returns whether there was one
- */
-function removeStale(socket: string): boolean {
+/** Removes the socket of a coordinator that died, and nothing else. */
+function removeStale(socket: string): void {
   // As bigints: after an ordinary lstatSync of a socket, Node 20 may follow no symlinks in its next import().
   const found = lstatSync(socket, { bigint: true, throwIfNoEntry: false })
-  if (found === undefined) return false
+  if (found === undefined) return
   if (!found.isSocket()) {
     throw new CoordinatorError('SOCKET_UNSAFE', `"${socket}" is there and is not a socket`, { path: socket })
   }
   // Somebody may serve it without our lock: systemd, or a coordinator whose lock was cleared away.
   if (isServed(socket)) throw running(socket)
   rmSync(socket, { force: true })
-  return true
 }
 
 function isServed(socket: string): boolean {

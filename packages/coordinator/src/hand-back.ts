@@ -1,84 +1,98 @@
-import { createHash } from 'node:crypto'
 import type { ArenaHold } from '@onecopy/checkpoint'
 import { CoordinatorError } from '@onecopy/protocol'
-import { type Descriptor, type FileMapping, isSealed, mapDescriptor } from '@onecopy/sharedarraybuffer-utils'
+import { type Descriptor, type FileMapping, mapDescriptor } from '@onecopy/sharedarraybuffer-utils'
 import { NO_ARENAS } from './gather-selection.ts'
+import type { Ledger } from './ledger.ts'
+import { byteLengthOf, type LedgerRecord, shardBytes } from './ledger-records.ts'
 import { adoptLoaded } from './load-version.ts'
+import type { Registry } from './registry.ts'
 import type { LoadedMemory, Version } from './version.ts'
 
-/** Largest directory that is hashed while everybody else waits, in bytes: that of about two million tensors. */
-const MAX_DIRECTORY_BYTES = 256 * 2 ** 20
-
-/** What a client says of the memory that it hands back. */
+/** What a client says of the memory that it hands back; everything else is in the ledger. */
 export interface HandedBack {
   readonly checkpoint: string
   readonly fingerprint: string
-  readonly label: string
-  readonly shards: readonly { readonly name: string; readonly byteLength: number }[]
-  readonly arenas: readonly { readonly name: string; readonly byteLength: number }[]
 }
 
 /**
- * Takes sealed memory from a client: after a coordinator died, its clients hold the only descriptors, and nothing has to
- * be read from disk again. A descriptor is mapped only after its type, seals and size were checked; the directory must
- * hash to the fingerprint, and it must describe shards of exactly these sizes. That the bytes of the shards are right
- * cannot be seen without reading them all: they are trusted because the client is a user whom the socket lets in.
+ * Takes sealed memory from a client: after a coordinator ended, its clients hold the only descriptors, and nothing has to be
+ * read from disk again. It must be memory that the ledger knows under this name; then it is what it was, under the label and
+ * number that it had. Memory that is here already is not taken twice.
  * @param descriptors the directory, then the shards; they stay the caller's
- * @throws CoordinatorError RESUME_REFUSED
+ * @returns the version that has this memory now
+ * @throws CoordinatorError RESUME_REFUSED, COORDINATOR_CLOSING
  */
-export function takeBack(offer: HandedBack, descriptors: readonly Descriptor[]): LoadedMemory {
-  const refuse = (reason: string, cause?: unknown): never => refuseMemory(offer.checkpoint, reason, cause)
-  if (descriptors.length !== offer.shards.length + 1) {
-    refuse(`${descriptors.length} descriptors came, one directory and ${offer.shards.length} shards were named`)
-  }
-  if (!descriptors.every((descriptor) => isSealed(descriptor))) refuse('a descriptor is not sealed memory')
-  const mapped: FileMapping[] = []
+export function takeBack(
+  registry: Registry,
+  ledger: Ledger,
+  offer: HandedBack,
+  descriptors: readonly Descriptor[],
+): Version {
+  const record = ledger.recognise(offer, descriptors)
+  const memory = mapMemory(record, descriptors)
   try {
-    const directory = mapDescriptor(descriptors[0]!, `directory of ${offer.label}`)
-    mapped.push(directory)
-    if (directory.byteLength > MAX_DIRECTORY_BYTES) refuse(`its directory has ${directory.byteLength} bytes`)
-    const bytes = new Uint8Array(directory.buffer(0, directory.byteLength))
-    if (createHash('sha256').update(bytes).digest('hex') !== offer.fingerprint)
-      refuse('its directory has another fingerprint')
-    for (const [at, { name, byteLength }] of offer.shards.entries()) {
-      mapped.push(mapDescriptor(descriptors[at + 1]!, name, { expectedByteLength: byteLength }))
-    }
-    return adoptLoaded(offer.label, directory, mapped.slice(1))
+    const known = registry.findMemory(record.checkpoint, memory.directory)
+    if (known === undefined) return registry.recover(record, memory, shardBytes(record))
+    closeMemory(memory)
+    return known
   } catch (error) {
-    for (const mapping of mapped) mapping.close()
-    if (error instanceof CoordinatorError) throw error
-    return refuse(error instanceof Error ? error.message : String(error), error)
+    closeMemory(memory)
+    throw error
   }
 }
 
 /**
- * Takes arenas from a client, for a version that is loaded; their headers are checked, their bytes trusted as those of shards
- * are. The same memory from several clients counts once.
+ * Takes arenas from a client, for a version that is loaded. The same memory from several clients counts once.
  * @param descriptors of the arenas; they stay the caller's
  * @throws CoordinatorError RESUME_REFUSED
  */
-export function takeArenasBack(version: Version, offer: HandedBack, descriptors: readonly Descriptor[]): ArenaHold {
+export function takeArenasBack(
+  version: Version,
+  ledger: Ledger,
+  offer: HandedBack,
+  descriptors: readonly Descriptor[],
+): ArenaHold {
   // The memory of a version may be given up while a client reads its files, which needs no memory of ours.
-  if (descriptors.length === 0) return NO_ARENAS
+  if (descriptors.length === 0 || version.memory === null) return NO_ARENAS
+  ledger.recogniseArenas(offer, descriptors)
   const mapped: FileMapping[] = []
   try {
-    if (!descriptors.every((descriptor) => isSealed(descriptor))) throw new TypeError('an arena is not sealed memory')
     const seen = new Set<number>()
-    for (const [at, { name, byteLength }] of offer.arenas.entries()) {
-      const mapping = mapDescriptor(descriptors[at]!, name, { expectedByteLength: byteLength })
+    for (const descriptor of descriptors) {
+      const mapping = mapDescriptor(descriptor, `arena of ${version.memory.checkpoint.label}`)
       // The same memory named twice would count twice.
       if (seen.has(mapping.id)) mapping.close()
       else mapped.push(mapping)
       seen.add(mapping.id)
     }
-    return version.memory!.checkpoint.adoptArenas(mapped)
-  } catch (error) {
+    return version.memory.checkpoint.adoptArenas(mapped)
+  } catch (cause) {
     for (const mapping of mapped) mapping.close()
-    return refuseMemory(offer.checkpoint, error instanceof Error ? error.message : String(error), error)
+    return refuse(offer.checkpoint, cause)
   }
 }
 
-function refuseMemory(checkpoint: string, reason: string, cause?: unknown): never {
+function mapMemory(record: LedgerRecord, descriptors: readonly Descriptor[]): LoadedMemory {
+  const mapped: FileMapping[] = []
+  try {
+    for (const [at, descriptor] of descriptors.entries()) {
+      const path = at === 0 ? `directory of ${record.label}` : record.shards[at - 1]!
+      mapped.push(mapDescriptor(descriptor, path, { expectedByteLength: byteLengthOf(record.memory[at]!) }))
+    }
+    return adoptLoaded(record.label, mapped[0]!, mapped.slice(1))
+  } catch (cause) {
+    for (const mapping of mapped) mapping.close()
+    return refuse(record.checkpoint, cause)
+  }
+}
+
+function closeMemory({ checkpoint, directory }: LoadedMemory): void {
+  directory.close()
+  checkpoint.close()
+}
+
+function refuse(checkpoint: string, cause: unknown): never {
+  const reason = cause instanceof Error ? cause.message : String(cause)
   const message = `Memory of checkpoint "${checkpoint}" is not taken back: ${reason}`
   throw new CoordinatorError('RESUME_REFUSED', message, { checkpoint, cause })
 }

@@ -9,6 +9,9 @@ const LARGE_BYTES = 256 * 2 ** 20
 const SMALL_AT_A_TIME = 2
 const LARGE_AT_A_TIME = 1
 
+/** Ends a load of what has come in another way. */
+const SPARED = Symbol('spared')
+
 interface Load {
   readonly done: Promise<void>
   readonly stop: AbortController
@@ -41,7 +44,11 @@ export class Loads {
     let load = this.#running.get(version)
     if (load === undefined) {
       const stop = new AbortController()
-      const done = this.#laneFor(heldBytes).add(() => run(stop.signal), { priority }) as Promise<void>
+      const spared = new Promise<void>((resolve) => {
+        stop.signal.addEventListener('abort', () => stop.signal.reason === SPARED && resolve())
+      })
+      const read = this.#laneFor(heldBytes).add(() => run(stop.signal), { priority }) as Promise<void>
+      const done = Promise.race([read, spared])
       load = { done, stop, waiting: 0 }
       this.#running.set(version, load)
       done.catch(() => {}).then(() => this.#forget(version, load!))
@@ -56,6 +63,11 @@ export class Loads {
         load.stop.abort(signal.reason)
       }
     }
+  }
+
+  /** The version has its memory from somewhere else: what reads it ends, and those who wait have what they want. */
+  spare(version: Version): void {
+    this.#running.get(version)?.stop.abort(SPARED)
   }
 
   /** Ends all of them. */

@@ -1,13 +1,11 @@
 import { EventEmitter } from 'node:events'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { CHECKPOINT_NAME_RULE, CoordinatorError, isCheckpointName, MAX_WAIT_MS } from '@onecopy/protocol'
+import type { FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { Budget } from './budget.ts'
 import { inspectSource, type LoadSettings, loadSource, type PublishedBacking } from './load-version.ts'
 import { Loads, unlessAborted } from './loads.ts'
 import { type Lease, type LoadedMemory, Version } from './version.ts'
-
-/** Highest version number that is taken from a client; whatever comes after it must stay exact. */
-const MAX_CLIENTS_NUMBER = 2 ** 48
 
 /** Of those who wait for the same name, so many are woken before others get their turn. */
 const WOKEN_A_TURN = 64
@@ -45,6 +43,13 @@ export interface Entry extends LoadSettings {
 interface Publishing {
   readonly turn: number
   readonly stop: AbortController
+}
+
+/** What is known of a version that an earlier coordinator published. */
+export interface RecordedVersion {
+  readonly checkpoint: string
+  readonly version: number
+  readonly fingerprint: string
 }
 
 /** What the registry tells. */
@@ -104,7 +109,7 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
   /**
    * Opens and validates a new version while the old one serves, then flips. Memory with the same fingerprint that is here
    * already, because a client handed it back, still holds that version or publishes it too, is taken instead of reading.
-   * @param handBackMs how long to wait for such memory
+   * @param handBackMs how long to wait for such memory, given its fingerprint
    * @throws CoordinatorError NAME_INVALID, LOAD_FAILED, BUDGET_EXCEEDED, PUBLISH_CANCELLED, COORDINATOR_CLOSING; the
    * signal's reason. The old version is untouched then
    */
@@ -112,7 +117,7 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     name: string,
     source: string | readonly string[],
     options: PublishOptions = {},
-    handBackMs = 0,
+    handBackMs: (fingerprint: string) => number = () => 0,
   ): Promise<Version> {
     assertName(name)
     this.#assertOpen()
@@ -136,14 +141,14 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     name: string,
     settings: LoadSettings,
     load: 'now' | 'on-demand',
-    handBackMs: number,
+    handBackMs: (fingerprint: string) => number,
     { turn, stop: { signal } }: Publishing,
   ): Promise<Version> {
     const inspected = unlessAborted(inspectSource(settings.source, signal), signal)
     const { fingerprint, byteLength } = await inspected.catch((cause) => {
       throw loadFailed(name, cause, signal)
     })
-    await this.#waitForMemory(name, fingerprint, settings, handBackMs, signal)
+    await this.#waitForMemory(name, fingerprint, settings, handBackMs(fingerprint), signal)
     signal.throwIfAborted()
     const entry = this.#entries.get(name) ?? this.#newEntry(name, settings)
     const version =
@@ -166,6 +171,7 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     entry.current = version
     entry.currentTurn = turn
     this.#tell({ type: 'published', version })
+    this.#joinTwin(entry, version)
     if (previous !== null) this.#settleUnlessCurrent(entry, previous)
     return version
   }
@@ -222,34 +228,54 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     if (!version.leases.delete(lease)) return
     version.lastUsed = ++this.#clock
     const entry = this.#entries.get(version.checkpoint)
-    if (entry !== undefined) this.#settleUnlessCurrent(entry, version)
+    if (entry === undefined) return
+    this.#settleUnlessCurrent(entry, version)
+    this.#joinTwin(entry, version)
+  }
+
+  /** The version that has this very memory. */
+  findMemory(name: string, { id }: FileMapping): Version | undefined {
+    return this.#entries.get(name)?.versions.find(({ memory }) => memory?.directory.id === id)
   }
 
   /**
-   * Takes in memory that a client handed back. A version that waits for its memory gets it; otherwise it becomes a version
-   * of its own, kept for its leases, until it is published here.
-   * @param number what the client calls it; another one when that is taken
-   * @throws CoordinatorError NAME_INVALID, COORDINATOR_CLOSING
+   * Takes in memory that a client handed back. A version that waits for its memory, or has it twice now and no leases, gets it;
+   * otherwise it becomes a version of its own, kept for its leases, until it is published here or the other one is free.
+   * @throws CoordinatorError COORDINATOR_CLOSING
    */
-  recover(name: string, number: number, fingerprint: string, memory: LoadedMemory, heldBytes: number): Version {
-    assertName(name)
+  recover(recorded: RecordedVersion, memory: LoadedMemory, heldBytes: number): Version {
     this.#assertOpen()
-    const { label, backing, shards } = memory.checkpoint
-    const settings = { source: label, backing: backing as PublishedBacking, pinned: false, priority: 0 }
+    const { checkpoint: name, fingerprint } = recorded
+    const settings = { source: memory.checkpoint.label, backing: 'sealed', pinned: false, priority: 0 } as const
     const entry = this.#entries.get(name) ?? this.#newEntry(name, settings)
-    let version = entry.versions.find((known) => known.fingerprint === fingerprint && known.state === 'unloaded')
-    if (version === undefined || entry.backing !== backing) {
-      const byteLength = shards.reduce((sum, shard) => sum + shard.byteLength, 0)
-      const next = this.#nextNumbers.get(name) ?? 1
-      const free = number <= MAX_CLIENTS_NUMBER && !entry.versions.some((known) => known.number === number)
-      version = new Version(name, free ? number : next, fingerprint, byteLength)
-      entry.versions.push(version)
-      this.#nextNumbers.set(name, Math.max(next, version.number + 1))
-    }
-    version.state = entry.current === version ? 'ready' : 'releasing'
+    const same = entry.versions.filter((known) => known.fingerprint === fingerprint)
+    const version =
+      same.find((known) => known.leases.size === 0 && backingOf(known, entry) === 'sealed') ??
+      this.#recoveredVersion(entry, recorded, memory, same[0]?.number ?? null)
+    if (version.state === 'unloaded') version.state = 'ready'
+    version.unload()
     version.memory = memory
     version.heldBytes = heldBytes
+    this.#loads.spare(version)
     this.#tell({ type: 'recovered', version })
+    return version
+  }
+
+  /** @param number of the same version in other memory; null for a version that is not here */
+  #recoveredVersion(
+    entry: Entry,
+    recorded: RecordedVersion,
+    { checkpoint: { shards } }: LoadedMemory,
+    number: number | null,
+  ): Version {
+    const { name, versions } = entry
+    const byteLength = shards.reduce((sum, shard) => sum + shard.byteLength, 0)
+    const next = this.#nextNumbers.get(name) ?? 1
+    const taken = versions.some((known) => known.number === recorded.version)
+    const version = new Version(name, number ?? (taken ? next : recorded.version), recorded.fingerprint, byteLength)
+    version.state = 'releasing'
+    versions.push(version)
+    this.#nextNumbers.set(name, Math.max(next, version.number + 1))
     return version
   }
 
@@ -425,6 +451,26 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     return version
   }
 
+  /** Of two memories of the current version one is enough as soon as nobody has a lease on the first. */
+  #joinTwin(entry: Entry, version: Version): void {
+    if (entry.current !== version || version.leases.size > 0 || version.publishes > 0) return
+    const { fingerprint, memory } = version
+    const twin = entry.versions.find((other) => other !== version && other.fingerprint === fingerprint)
+    if (twin?.publishes !== 0 || [memory, twin.memory].some((each) => each?.checkpoint.backing !== 'sealed')) return
+    version.unload()
+    version.memory = twin.memory
+    version.heldBytes = twin.heldBytes
+    for (const lease of twin.leases) {
+      lease.version = version
+      version.leases.add(lease)
+    }
+    twin.memory = null
+    twin.heldBytes = 0
+    twin.leases.clear()
+    entry.versions.splice(entry.versions.indexOf(twin), 1)
+    this.#tell({ type: 'recovered', version })
+  }
+
   #newEntry(name: string, settings: LoadSettings): Entry {
     const entry: Entry = { name, ...settings, versions: [], current: null, currentTurn: 0 }
     this.#entries.set(name, entry)
@@ -446,6 +492,12 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     const message = `The coordinator has no checkpoint ${JSON.stringify(name)}; ${list}`
     return new CoordinatorError('CHECKPOINT_UNKNOWN', message, { checkpoint: name, candidates: known })
   }
+}
+
+/** Of a version as it is, or is to be loaded. */
+function backingOf({ memory, state, staged }: Version, entry: Entry): PublishedBacking {
+  if (memory !== null) return memory.checkpoint.backing === 'sealed' ? 'sealed' : 'file'
+  return state === 'staging' && staged !== null ? staged.backing : entry.backing
 }
 
 function closing(): CoordinatorError {

@@ -15,6 +15,7 @@ import {
 import { closeDescriptors, type Descriptor, type FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { gatherSelection, NO_ARENAS } from './gather-selection.ts'
 import { takeArenasBack, takeBack } from './hand-back.ts'
+import type { Ledger } from './ledger.ts'
 import type { PublishOptions, Registry } from './registry.ts'
 import type { Lease, Version } from './version.ts'
 
@@ -30,6 +31,7 @@ const MAX_MISSED = 1024
 /** What a session asks of its coordinator. */
 export interface SessionHost {
   readonly registry: Registry
+  readonly ledger: Ledger
   /** How long a client that resumes may wait for its checkpoint to be published again. */
   readonly handBackMs: number
   readonly status: (options: { readonly residency?: boolean }) => Promise<CoordinatorStatus>
@@ -178,6 +180,7 @@ export class Session {
     // In this order: what the lease frees is counted without the arenas.
     arenas.release()
     this.#host.registry.release(lease)
+    this.#host.ledger.review()
   }
 
   #grant(id: number, lease: Lease, arenas: ArenaHold): void {
@@ -202,6 +205,7 @@ export class Session {
     })
     const descriptors = [directory, ...gathered].map(({ descriptor }) => descriptor)
     descriptors.splice(1, 0, ...checkpoint.descriptors())
+    this.#host.ledger.note(version, arenas)
     this.#connection.send(message, descriptors, onSent)
     this.#remember({ lease, arenas, sent })
   }
@@ -222,12 +226,13 @@ export class Session {
         const loads = arenas.length > 0 && version.memory === null && !this.#ended
         if (loads) registry.release(await registry.acquire(name, version.number))
         this.#end.signal.throwIfAborted()
-        held = takeArenasBack(version, message, ofArenas)
+        held = takeArenasBack(version, this.#host.ledger, message, ofArenas)
       } catch (error) {
         this.#giveUp({ lease, arenas: held })
         throw error
       }
       this.#remember({ lease, arenas: held, sent: Promise.resolve() })
+      this.#host.ledger.note(version, held)
       this.#send({ type: 'resumed', id, lease: lease.id, version: version.number })
     } finally {
       const current = registry.entry(name)?.current
@@ -240,7 +245,7 @@ export class Session {
    * @param descriptors the directory and the shards, where the client hands them back
    */
   async #leaseAgain(message: Resume, descriptors: readonly Descriptor[]): Promise<Lease> {
-    const { registry, handBackMs } = this.#host
+    const { registry, ledger, handBackMs } = this.#host
     const { checkpoint: name, fingerprint } = message
     // One whose memory was given up will do for a client that reads the files and has nothing to hand back.
     const find = (): Version | undefined =>
@@ -248,9 +253,16 @@ export class Session {
         const usable = known.memory !== null || (descriptors.length === 0 && known.state === 'unloaded')
         return known.fingerprint === fingerprint && usable
       })
-    const known = find()
-    if (known !== undefined) return registry.lease(known)
-    if (descriptors.length > 0) return registry.lease(this.#takeBack(message, descriptors))
+    if (descriptors.length > 0) {
+      try {
+        return registry.lease(takeBack(registry, ledger, message, descriptors))
+      } catch (error) {
+        // Memory that nobody knows is left to its client, which wants to hear of the version all the same.
+        const known = find()
+        if (known === undefined) throw error
+        return registry.lease(known)
+      }
+    }
     const resume = (): Lease => {
       const published = find()
       if (published !== undefined) return registry.lease(published)
@@ -260,19 +272,6 @@ export class Session {
       })
     }
     return registry.until(name, resume, handBackMs, this.#end.signal)
-  }
-
-  #takeBack(message: Resume, descriptors: readonly Descriptor[]): Version {
-    const { checkpoint: name, version: number, fingerprint, shards } = message
-    const memory = takeBack(message, descriptors)
-    try {
-      const heldBytes = shards.reduce((sum, { byteLength }) => sum + byteLength, 0)
-      return this.#host.registry.recover(name, number, fingerprint, memory, heldBytes)
-    } catch (error) {
-      memory.directory.close()
-      memory.checkpoint.close()
-      throw error
-    }
   }
 
   #follows(name: string): boolean {

@@ -18,7 +18,8 @@ export interface LoadedMemory {
 /** A client's right to a version; it ends with `release` or with the client's connection. */
 export interface Lease {
   readonly id: number
-  readonly version: Version
+  /** Another one once two memories of the same version have become one. */
+  version: Version
 }
 
 /** One immutable published state of a named checkpoint. */

@@ -370,10 +370,10 @@ describe('Coordinator', () => {
   })
 })
 
-describe('a coordinator that follows a dead one', () => {
+describe('a coordinator that follows another one', () => {
   const MIB = 2 ** 20
 
-  async function dieWithHolder(backing: 'file' | 'sealed') {
+  async function dieWithHolder(backing: 'file' | 'sealed', end: NodeJS.Signals = 'SIGKILL') {
     const folder = temporaryFolder()
     const socket = join(folder, 's', 'socket')
     const model = await saveModel(join(folder, 'model'), { tensorBytes: 8 * MIB })
@@ -381,7 +381,7 @@ describe('a coordinator that follows a dead one', () => {
     await first.ask('publish', 'a', model, { backing })
     const client = await TestClient.connect(socket)
     const { granted, descriptors } = await client.acquire('a')
-    await first.kill()
+    await first.kill(end)
     await client.ended
     const second = await CoordinatorProcess.start({ socket, handBackMs: 60_000 })
     const resume = async () => {
@@ -395,8 +395,13 @@ describe('a coordinator that follows a dead one', () => {
 
   const bytesRead = (pid: number): number => Number(/^rchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))![1])
 
-  it.each(['before', 'while'])('takes sealed memory back %s it is published, and reads none of it', async (when) => {
-    const { model, second, resume } = await dieWithHolder('sealed')
+  it.each([
+    ['SIGKILL', 'before'],
+    ['SIGKILL', 'while'],
+    ['SIGTERM', 'before'],
+    ['SIGTERM', 'while'],
+  ] as const)('after %s takes sealed memory back %s it is published, and reads none of it', async (end, when) => {
+    const { model, second, resume } = await dieWithHolder('sealed', end)
     const before = bytesRead(second.pid)
     const publishing = when === 'while' ? second.ask('publish', 'a', model, { backing: 'sealed' }) : null
     if (publishing !== null) await until(() => bytesRead(second.pid) > before)
@@ -409,6 +414,36 @@ describe('a coordinator that follows a dead one', () => {
       heldBytes: modelBytes(model),
       checkpoints: [{ versions: [{ version: 1, state: 'ready', leases: 2 }] }],
     })
+  })
+
+  it('waits for nobody when nobody can have memory of the one before', async () => {
+    const folder = temporaryFolder()
+    const options = { socket: join(folder, 's', 'socket'), handBackMs: 3_600_000 }
+    const model = await saveModel(join(folder, 'model'))
+    for (const end of ['SIGKILL', 'SIGTERM', 'SIGTERM'] as const) {
+      const coordinator = await CoordinatorProcess.start(options)
+      // An hour is longer than a test may take.
+      expect(await coordinator.ask('publish', 'a', model, { backing: 'sealed' })).toBe(1)
+      await coordinator.kill(end)
+    }
+  })
+
+  it('takes the memory of a client that comes late in the place of what it read itself', async () => {
+    const { socket, model, second, resume } = await dieWithHolder('sealed')
+    await second.kill()
+    const third = await CoordinatorProcess.start({ socket, handBackMs: 0 })
+    expect(await third.ask('publish', 'a', model, { backing: 'sealed' })).toBe(1)
+    const { again, message } = await resume()
+    expect(message).toMatchObject({ type: 'resumed', version: 1 })
+    await until(async () => {
+      await third.ask('measure')
+      return third.holds().mappings === 3
+    }, 'it has one directory and two shards')
+    expect(await third.ask('status')).toMatchObject({
+      heldBytes: modelBytes(model),
+      checkpoints: [{ versions: [{ version: 1, state: 'ready', leases: 1 }] }],
+    })
+    expect((await again.acquire('a')).granted.version).toBe(1)
   })
 
   it('resumes a lease on files once they are published', async () => {
@@ -444,22 +479,21 @@ describe('a coordinator that follows a dead one', () => {
     expect(await fast.ask('publish', 'a', model, { backing: 'sealed' })).toBe(1)
   })
 
-  it('a name that cannot be is refused, and its memory is not kept', async () => {
-    const { second, granted, socket } = await dieWithHolder('sealed')
+  it('takes no memory that a client made itself, under any name, and keeps none of it', async () => {
+    const { second, granted, socket, model } = await dieWithHolder('sealed')
     const client = await TestClient.connect(socket)
-    const { offer, descriptors, close } = await sealedOffer(granted.label)
+    const forged = await sealedOffer(granted.label)
     const before = second.holds()
-    for (let i = 0; i < 5; i++) {
-      const named = { ...offer, checkpoint: '../x', version: 1, backing: 'sealed' } as const
-      const { message } = await client.ask({ type: 'resume', ...named }, descriptors)
-      expect(message).toMatchObject({ type: 'error', error: { code: 'NAME_INVALID' } })
+    for (const checkpoint of ['a', 'b', '../x']) {
+      const named = { ...forged.offer, checkpoint, version: 1, backing: 'sealed' } as const
+      const { message } = await client.ask({ type: 'resume', ...named }, forged.descriptors)
+      expect(message).toMatchObject({ type: 'error', error: { code: 'RESUME_REFUSED' } })
     }
-    close()
-    await until(async () => {
-      await second.ask('measure')
-      return second.holds().mappings === before.mappings
-    })
-    expect(second.holds().descriptors).toEqual(before.descriptors)
+    forged.close()
+    expect(second.holds()).toEqual(before)
+    // Under a name that had no memory out, nobody is waited for.
+    expect(await second.ask('publish', 'b', model, { backing: 'sealed' })).toBe(1)
+    expect(await second.ask('status')).toMatchObject({ checkpoints: [{ name: 'b', versions: [{ version: 1 }] }] })
   })
 })
 

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { CoordinatorError } from '@onecopy/protocol'
 import { mappingCount } from '@onecopy/sharedarraybuffer-utils'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { takeBack } from '../src/hand-back.ts'
+import { loadSource } from '../src/load-version.ts'
 import { type Entry, Registry, type RegistryEvent } from '../src/registry.ts'
 import type { Lease, Version } from '../src/version.ts'
-import { collectUntil, modelBytes, refusal, saveModel, sealedOffer, temporaryFolder, until } from './support.ts'
+import { collectUntil, modelBytes, refusal, saveModel, temporaryFolder, until } from './support.ts'
 
 describe('Registry', () => {
   let folder: string
@@ -157,7 +157,7 @@ describe('Registry', () => {
 
   it('a publish that fails beside one that waits for memory does not take its place away', async () => {
     const source = await model('a')
-    const waiting = registry.publish('a', source, { backing: 'sealed' }, 150)
+    const waiting = registry.publish('a', source, { backing: 'sealed' }, () => 150)
     const broken = await model('broken', { fill: 3 })
     rmSync(join(broken, 'model-00002-of-00002.safetensors'))
     await refusal(registry.publish('a', broken, { backing: 'sealed' }))
@@ -417,14 +417,12 @@ describe('Registry', () => {
     expect(registry.entry('a')).toBeUndefined()
   })
 
-  it('recover() gives a version another number when its own is taken or absurd', async () => {
+  it('recover() gives a version another number when its own is taken', async () => {
     await registry.publish('a', await model('a'))
     const one = await recovered('a', await model('b', { fill: 9 }), 1)
     expect(one.version.number).toBe(2)
-    const other = await recovered('a', await model('c', { fill: 11 }), Number.MAX_SAFE_INTEGER)
-    expect(other.version.number).toBe(3)
     await saveModel(join(folder, 'a'), { fill: 5 })
-    expect((await registry.publish('a', join(folder, 'a'))).number).toBe(4)
+    expect((await registry.publish('a', join(folder, 'a'))).number).toBe(3)
   })
 
   it('recover() gives its memory to a version that waits for it', async () => {
@@ -438,10 +436,69 @@ describe('Registry', () => {
     expect(events).toEqual(['published a@1', 'recovered a@1'])
   })
 
+  it('recover() takes the memory that came late in the place of what was read meanwhile, when nobody holds that', async () => {
+    const source = await model('a')
+    const version = await registry.publish('a', source, { backing: 'sealed' })
+    const read = version.memory!.directory
+    const back = await recovered('a', source, 1)
+    expect(back.version).toBe(version)
+    expect(read.closed).toBe(true)
+    expect(registry.budget.heldBytes).toBe(version.byteLength)
+    expect(events.slice(2)).toEqual(['recovered a@1'])
+  })
+
+  it('recover() keeps both memories of a version while both are held, and then the one that still is', async () => {
+    const source = await model('a')
+    const version = await registry.publish('a', source, { backing: 'sealed' })
+    const lease = await registry.acquire('a', null)
+    const back = await recovered('a', source, 1)
+    expect(back.version).not.toBe(version)
+    expect(back.version).toMatchObject({ number: 1, state: 'releasing', fingerprint: version.fingerprint })
+    expect(registry.budget.heldBytes).toBe(2 * version.byteLength)
+    const kept = back.version.memory
+    registry.release(lease)
+    expect(version).toMatchObject({ memory: kept, state: 'ready', heldBytes: version.byteLength })
+    expect(back.lease.version).toBe(version)
+    expect([...version.leases]).toEqual([back.lease])
+    expect(entryOf('a').versions).toEqual([version])
+    expect(registry.budget.heldBytes).toBe(version.byteLength)
+    registry.release(back.lease)
+    expect(version.memory).toBe(kept)
+  })
+
+  it('recover() of a second memory goes with its leases, and leaves the version that is handed out', async () => {
+    const source = await model('a')
+    const version = await registry.publish('a', source, { backing: 'sealed' })
+    const lease = await registry.acquire('a', null)
+    const own = version.memory
+    registry.release((await recovered('a', source, 1)).lease)
+    expect(entryOf('a').versions).toEqual([version])
+    expect(version).toMatchObject({ memory: own, state: 'ready' })
+    registry.release(lease)
+  })
+
+  it('recover() gives its memory to a version that waits to be loaded, whatever becomes of its files', async () => {
+    const source = await model('a')
+    const copy = await loadSource(source, 'sealed', false, new AbortController().signal)
+    const busy = registry.publish('busy', await model('busy', { tensorBytes: 2 ** 24 }), { backing: 'sealed' })
+    await waitUntilKnown('busy')
+    const publishing = registry.publish('a', source, { backing: 'sealed' })
+    await waitUntilKnown('a')
+    const staging = entryOf('a').versions[0]!
+    rmSync(source, { recursive: true })
+    const recorded = { checkpoint: 'a', version: 1, fingerprint: copy.checkpoint.fingerprint }
+    expect(registry.recover(recorded, copy, staging.byteLength)).toBe(staging)
+    const lease = registry.lease(staging)
+    expect(await publishing).toBe(staging)
+    expect(staging).toMatchObject({ memory: copy, state: 'ready' })
+    registry.release(lease)
+    await busy
+  })
+
   it('publish() waits for memory to be handed back, and reads when the time is up', async () => {
     const source = await model('a')
-    const publishing = registry.publish('a', source, { backing: 'sealed' }, 60_000)
-    const other = registry.publish('b', source, { backing: 'sealed' }, 30)
+    const publishing = registry.publish('a', source, { backing: 'sealed' }, () => 60_000)
+    const other = registry.publish('b', source, { backing: 'sealed' }, () => 30)
     expect((await other).state).toBe('ready')
     const { version } = await recovered('a', source, 3)
     expect(await publishing).toBe(version)
@@ -450,7 +507,7 @@ describe('Registry', () => {
 
   it('a name whose recovered memory goes while publish() waits is published all the same', async () => {
     const source = await model('a')
-    const publishing = registry.publish('a', source, { backing: 'sealed' }, 200)
+    const publishing = registry.publish('a', source, { backing: 'sealed' }, () => 200)
     const { lease } = await recovered('a', await model('other', { fill: 9 }), 1)
     registry.release(lease)
     const version = await publishing
@@ -459,11 +516,9 @@ describe('Registry', () => {
   })
 
   async function recovered(name: string, source: string, number: number): Promise<{ version: Version; lease: Lease }> {
-    const { offer, descriptors, close } = await sealedOffer(source)
-    const memory = takeBack(offer, descriptors)
-    close()
+    const memory = await loadSource(source, 'sealed', false, new AbortController().signal)
     const { fingerprint } = memory.checkpoint
-    const version = registry.recover(name, number, fingerprint, memory, modelBytes(source))
+    const version = registry.recover({ checkpoint: name, version: number, fingerprint }, memory, modelBytes(source))
     return { version, lease: registry.lease(version) }
   }
 
@@ -478,7 +533,7 @@ describe('Registry', () => {
     const rest = [
       loading,
       registry.publish('queued', source, { backing: 'sealed' }),
-      registry.publish('waiting', source, { backing: 'sealed' }, 60_000),
+      registry.publish('waiting', source, { backing: 'sealed' }, () => 60_000),
       registry.acquire('later', null),
     ].map((promise) => refusal(promise))
     await new Promise((resolve) => setTimeout(resolve, 5))

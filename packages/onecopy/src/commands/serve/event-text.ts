@@ -18,6 +18,8 @@ export function eventText(event: CoordinatorEvent): string | null {
   switch (event.type) {
     case 'refused':
       return `refused: ${errorText(event.error)}`
+    case 'unledgered':
+      return errorText(event.error)
     case 'retired':
       return `retired ${displayName(event.checkpoint)}: new clients do not get it any more`
     case 'attached':
