@@ -13,73 +13,72 @@ import {
   toWire,
 } from '@onecopy/protocol'
 import { closeDescriptors, type UnixStream } from '@onecopy/sharedarraybuffer-utils'
+import type { Access, Role } from './access.ts'
 import { Session, type SessionHost } from './session.ts'
 import type { Version } from './version.ts'
 
 /** How long a client has to take the last words of a coordinator that stops, in milliseconds. */
 const FAREWELL_MS = 1000
 
-/** Who may attach. */
-export interface AdmissionOptions {
-  /** User ids whose processes may attach, beside the coordinator's own user and root. @default none */
-  readonly allowedUids?: readonly number[]
-  /** Group ids whose processes may attach, beside the users. @default none, or `socketGroup` */
-  readonly allowedGids?: readonly number[]
-  /** Connections at a time. @default 1024 */
-  readonly maxClients?: number
-}
+/** Connections beyond the clients that may be there, so that those who are too many hear it. */
+const SPARE_CONNECTIONS = 16
 
 type AdmissionEvent =
   | { readonly type: 'attached' | 'detached'; readonly client: ClientStatus }
-  | { readonly type: 'refused'; readonly error: Error }
+  | { readonly type: 'refused'; readonly error: Error; readonly pid: number; readonly uid: number }
 
 /** Lets clients in: checks who they are and which protocol they speak, and keeps the list of those that are here. */
 export class Admission {
   readonly #coordinator: string
   readonly #host: SessionHost
-  readonly #uids: readonly number[]
-  readonly #gids: readonly number[]
+  readonly #access: Access
   readonly #maxClients: number
   readonly #tell: (event: AdmissionEvent) => void
+  /** All that are open; those that have not said hello yet with what ends them, the longest silent first. */
   readonly #connections = new Set<CoordinatorConnection>()
+  readonly #silent = new Map<CoordinatorConnection, NodeJS.Timeout>()
   readonly #sessions = new Set<Session>()
   #nextId = 1
 
   constructor(
     coordinator: string,
     host: SessionHost,
-    options: AdmissionOptions & { readonly socketGroup?: number },
+    access: Access,
+    maxClients: number,
     tell: (event: AdmissionEvent) => void,
   ) {
     this.#coordinator = coordinator
     this.#host = host
-    this.#uids = [...new Set([0, process.geteuid?.() ?? 0, ...(options.allowedUids ?? [])])]
-    this.#gids = options.allowedGids ?? (options.socketGroup === undefined ? [] : [options.socketGroup])
-    this.#maxClients = options.maxClients ?? 1024
+    this.#access = access
+    this.#maxClients = maxClients
     this.#tell = tell
   }
 
   /** Takes a new connection over. */
   admit(stream: UnixStream): void {
-    // Answers cost memory too: far beyond the limit, a connection is only closed.
-    if (this.#connections.size >= 2 * this.#maxClients) {
-      stream.close()
-      return
+    // Whoever says nothing makes room for who may have something to say; nobody else does.
+    if (this.#connections.size >= this.#maxClients + SPARE_CONNECTIONS) {
+      const [longest] = this.#silent.keys()
+      if (longest === undefined) {
+        stream.close()
+        return
+      }
+      this.#forget(longest)
+      longest.close()
     }
     let session: Session | null = null
     const connection = coordinatorConnection(stream, {
       onMessage: (message, descriptors) => {
-        clearTimeout(hello)
+        this.#speaks(connection)
         // The connection sees to it that the first message is a hello, and only the first.
         if (message.type === 'hello') session = this.#welcome(connection, message)
         else if (session === null) closeDescriptors(descriptors)
         else void session.handle(message, descriptors)
       },
       onClose: (error) => {
-        clearTimeout(hello)
-        this.#connections.delete(connection)
+        this.#forget(connection)
         // A client that dies with unread events breaks its connection; only what it did wrong is worth telling.
-        if (error !== null && error.code !== 'CONNECTION_CLOSED') this.#tell({ type: 'refused', error })
+        if (error !== null && error.code !== 'CONNECTION_CLOSED') this.#tellRefused(connection, error)
         if (session === null) return
         const client = session.describe()
         this.#sessions.delete(session)
@@ -88,8 +87,7 @@ export class Admission {
       },
     })
     this.#connections.add(connection)
-    const hello = setTimeout(() => connection.close(), HELLO_TIMEOUT_MS)
-    hello.unref()
+    this.#silent.set(connection, setTimeout(() => connection.close(), HELLO_TIMEOUT_MS).unref())
   }
 
   announce(version: Version): void {
@@ -115,15 +113,26 @@ export class Admission {
     this.#sessions.clear()
   }
 
+  #speaks(connection: CoordinatorConnection): void {
+    clearTimeout(this.#silent.get(connection))
+    this.#silent.delete(connection)
+  }
+
+  #forget(connection: CoordinatorConnection): void {
+    this.#speaks(connection)
+    this.#connections.delete(connection)
+  }
+
   #welcome(connection: CoordinatorConnection, hello: Hello): Session | null {
     // Refused only now: an answer before the hello could reach the client as a broken pipe.
-    const refusal = this.#refusal(connection)
-    const protocol = refusal ?? agreeOnProtocol(hello)
-    if (typeof protocol !== 'number') {
-      this.#refuse(connection, protocol)
+    const role = this.#roleOf(connection)
+    const protocol = role instanceof Error ? role : agreeOnProtocol(hello)
+    if (role instanceof Error || protocol instanceof Error) {
+      this.#refuse(connection, (role instanceof Error ? role : protocol) as Error)
       return null
     }
-    const session = new Session(this.#nextId++, hello.name, connection, this.#host)
+    const mayPublish = role === 'publisher' ? null : this.#access.publishers
+    const session = new Session(this.#nextId++, hello.name, connection, this.#host, mayPublish)
     this.#sessions.add(session)
     connection.send({
       type: 'welcome',
@@ -145,16 +154,20 @@ export class Admission {
       oldestProtocol: OLDEST_PROTOCOL,
     } as const
     connection.send(refused, [], () => connection.close())
-    this.#tell({ type: 'refused', error })
+    this.#tellRefused(connection, error)
   }
 
-  #refusal({ peer: { pid, uid, gid, groups } }: CoordinatorConnection): Error | null {
-    if (!this.#uids.includes(uid) && ![gid, ...groups].some((group) => this.#gids.includes(group))) {
-      const allowed = [`users ${this.#uids.join(', ')}`, this.#gids.length > 0 && `groups ${this.#gids.join(', ')}`]
-      const message = `Process ${pid} of user ${uid}, group ${gid} may not attach; allowed: ${allowed.filter(Boolean).join(', ')}`
+  #tellRefused({ peer: { pid, uid } }: CoordinatorConnection, error: Error): void {
+    this.#tell({ type: 'refused', error, pid, uid })
+  }
+
+  #roleOf({ peer }: CoordinatorConnection): Role | Error {
+    const role = this.#access.roleOf(peer)
+    if (role === null) {
+      const message = `Process ${peer.pid} of user ${peer.uid}, group ${peer.gid} may not attach; allowed: ${this.#access}`
       return new CoordinatorError('CLIENT_REFUSED', message)
     }
-    if (this.#sessions.size < this.#maxClients) return null
+    if (this.#sessions.size < this.#maxClients) return role
     return new CoordinatorError('CLIENT_REFUSED', `The coordinator has ${this.#maxClients} clients, the most it takes`)
   }
 }

@@ -2,11 +2,13 @@ import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { chmodSync, chownSync, lstatSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { checkOptions, rules } from '@onecopy/checkpoint'
 import {
   type ClientStatus,
   CoordinatorError,
   type CoordinatorStatus,
   defaultSocketPath,
+  MAX_WAIT_MS,
   PROTOCOL,
   SOFTWARE,
 } from '@onecopy/protocol'
@@ -19,7 +21,9 @@ import {
   SharedMemoryError,
   UnixListener,
 } from '@onecopy/sharedarraybuffer-utils'
-import { Admission, type AdmissionOptions } from './admission.ts'
+import { Access, type AccessOptions } from './access.ts'
+import { Admission } from './admission.ts'
+import { clientsThatFit } from './descriptor-limit.ts'
 import { FileGuard, type GuardEvent, type WriterPolicy } from './file-guard.ts'
 import { Ledger } from './ledger.ts'
 import { activatedSocket, notifySystemd } from './notify-systemd.ts'
@@ -32,20 +36,23 @@ import type { Version } from './version.ts'
 /** How long clients of the coordinator before are waited for to hand their memory back, in milliseconds. */
 const DEFAULT_HAND_BACK_MS = 3000
 
+/** The largest user and group id; the one above it means "none" to the kernel. */
+const MAX_ID = 2 ** 32 - 2
+
 /** Connections that may wait to be accepted; more of them are told to try again. */
 const BACKLOG = 1024
 
 /** Options of `startCoordinator`. */
-export interface CoordinatorOptions extends AdmissionOptions {
+export interface CoordinatorOptions extends AccessOptions {
   /**
-   * Path of the socket, at most 107 bytes. Its folder is made for this user alone, or checked. @default
+   * Path of the socket, at most 107 bytes. Its folder is made, or checked; who may use the socket is let through. @default
    * `$XDG_RUNTIME_DIR/onecopy/onecopy.sock`, else `onecopy-<uid>/onecopy.sock` in the system's temporary folder
    */
   readonly socket?: string
   /** Bytes of RAM that may be held for good: sealed and locked memory. @default no limit */
   readonly budgetBytes?: number
-  /** Group id whose members may connect, beside the owner. @default the owner alone */
-  readonly socketGroup?: number
+  /** Clients at a time. @default 1024, or what the limit of open files leaves room for */
+  readonly maxClients?: number
   /**
    * When another coordinator at this socket ended while clients had leases on sealed memory: how long after the start `publish`
    * waits for them to hand that memory back before it reads from disk, in milliseconds. @default 3000
@@ -65,6 +72,23 @@ export interface StatusOptions {
   readonly residency?: boolean
 }
 
+type FullOptions = CoordinatorOptions & Required<Pick<CoordinatorOptions, 'maxClients'>>
+
+const ids = rules.listOf(rules.wholeNumber(0, MAX_ID))
+
+const OPTIONS = {
+  socket: rules.text,
+  budgetBytes: rules.wholeNumber(0),
+  allowedUids: ids,
+  allowedGids: ids,
+  socketGroup: rules.wholeNumber(0, MAX_ID),
+  publisherUids: ids,
+  publisherGids: ids,
+  maxClients: rules.wholeNumber(1),
+  handBackMs: rules.wholeNumber(0, MAX_WAIT_MS),
+  whenWritten: rules.oneOf('ignore', 'warn', 'seal'),
+}
+
 /** What a coordinator tells. */
 export type CoordinatorEvent =
   | {
@@ -74,7 +98,8 @@ export type CoordinatorEvent =
     }
   | { readonly type: 'retired'; readonly checkpoint: string }
   | { readonly type: 'attached' | 'detached'; readonly client: ClientStatus }
-  | { readonly type: 'refused'; readonly error: Error }
+  /** Null: a connection that could not be accepted. */
+  | { readonly type: 'refused'; readonly error: Error; readonly pid: number | null; readonly uid: number | null }
   /** The ledger of sealed memory cannot be read, or cannot be written: memory is not taken back from clients. */
   | { readonly type: 'unledgered'; readonly error: Error }
   | GuardEvent
@@ -94,7 +119,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
   #closing: Promise<void> | null = null
 
   /** @internal Coordinators come from `startCoordinator`. */
-  constructor(socket: string, listening: Listening, options: CoordinatorOptions) {
+  constructor(socket: string, listening: Listening, access: Access, options: FullOptions) {
     super()
     this.socket = socket
     this.#lock = listening.lock
@@ -118,11 +143,19 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
       publish: (name: string, source: string | readonly string[], publishOptions: PublishOptions) =>
         this.publish(name, source, publishOptions),
     }
-    this.#admission = new Admission(this.id, host, options, (event) => this.emit('event', event))
+    this.#admission = new Admission(this.id, host, access, options.maxClients, (event) => this.emit('event', event))
+    let failing = false
     this.#listener = new UnixListener(
       listening.descriptor,
-      (stream) => this.#admission.admit(stream),
-      (error) => this.emit('event', { type: 'refused', error }),
+      (stream) => {
+        failing = false
+        this.#admission.admit(stream)
+      },
+      (error) => {
+        // It is tried again and again; one word about it is enough.
+        if (!failing) this.emit('event', { type: 'refused', error, pid: null, uid: null })
+        failing = true
+      },
     )
     this.#registry.on('event', (event) => {
       if (event.type === 'retired') {
@@ -235,30 +268,35 @@ interface Listening {
 
 /**
  * Starts a coordinator in this process.
- * @throws CoordinatorError COORDINATOR_RUNNING when another one serves the socket, SOCKET_UNSAFE; SharedMemoryError
- * ADDON_UNAVAILABLE, SOCKET_FAILED
+ * @throws CoordinatorError COORDINATOR_RUNNING when another one serves the socket, SOCKET_UNSAFE (also when it could not be reached
+ * by those who may use it); SharedMemoryError ADDON_UNAVAILABLE, SOCKET_FAILED; TypeError, RangeError for options
  */
 export async function startCoordinator(options: CoordinatorOptions = {}): Promise<Coordinator> {
+  checkOptions('startCoordinator()', options, OPTIONS)
   const socket = resolve(options.socket ?? defaultSocketPath())
+  const access = new Access(options)
+  const maxClients = clientsThatFit(options.maxClients)
   const activated = activatedSocket()
-  const listening =
-    activated === null ? listen(socket, options.socketGroup) : { descriptor: adoptDescriptor(activated), lock: null }
-  const coordinator = new Coordinator(socket, listening, options)
-  return coordinator
+  const listening = activated === null ? listen(socket, access) : { descriptor: adoptDescriptor(activated), lock: null }
+  return new Coordinator(socket, listening, access, { ...options, maxClients })
 }
 
 /** The lock belongs to whoever serves; a socket that lies there without one was left by a coordinator that died. */
-function listen(socket: string, group: number | undefined): Listening {
-  prepareSocketFolder(socket, group)
+function listen(socket: string, access: Access): Listening {
+  prepareSocketFolder(socket, access)
   const lock = lockFile(`${socket}.lock`)
   if (lock === null) throw running(socket)
   let descriptor: Descriptor | null = null
   try {
     removeStale(socket)
     descriptor = listenUnix(socket, 0o600, BACKLOG)
-    if (group !== undefined) {
-      chownSync(socket, -1, group)
+    const { others, onlyGroup } = access
+    if (onlyGroup !== null) {
+      chownSync(socket, -1, onlyGroup)
       chmodSync(socket, 0o660)
+    } else if (others.uids.length + others.gids.length > 0) {
+      // No mode is for several users; who they are is asked of each connection.
+      chmodSync(socket, 0o666)
     }
     return { descriptor, lock }
   } catch (error) {

@@ -1,4 +1,4 @@
-export type { AdmissionOptions } from './admission.ts'
+export type { AccessOptions } from './access.ts'
 export type { CoordinatorEvent, CoordinatorOptions, StatusOptions } from './coordinator.ts'
 export { Coordinator, startCoordinator } from './coordinator.ts'
 export type { WriterPolicy } from './file-guard.ts'

@@ -52,6 +52,8 @@ export class Session {
   readonly since: Date = new Date()
   readonly #connection: CoordinatorConnection
   readonly #host: SessionHost
+  /** Null for one who may. */
+  readonly #publishers: string | null
   readonly #leases = new Map<number, Granting>()
   /** How many leases it has on each name: it hears of these. */
   readonly #leased = new Map<string, number>()
@@ -60,8 +62,16 @@ export class Session {
   readonly #end = new AbortController()
   #requests = 0
 
-  constructor(id: number, name: string, connection: CoordinatorConnection, host: SessionHost) {
+  /** @param publishers who may publish, for telling a client that may not; null when it may */
+  constructor(
+    id: number,
+    name: string,
+    connection: CoordinatorConnection,
+    host: SessionHost,
+    publishers: string | null,
+  ) {
     this.id = id
+    this.#publishers = publishers
     this.name = name
     this.#connection = connection
     this.#host = host
@@ -144,12 +154,14 @@ export class Session {
         return this.#send({ type: 'done', id: message.id, result: null })
       }
       case 'publish': {
+        this.#assertMayPublish('publish')
         const { checkpoint, source, backing, pinned, load, priority } = message
         const { signal } = this.#end
         const version = await this.#host.publish(checkpoint, source, { backing, pinned, load, priority, signal })
         return this.#send({ type: 'done', id: message.id, result: { version } })
       }
       case 'retire':
+        this.#assertMayPublish('retire')
         registry.retire(message.checkpoint)
         return this.#send({ type: 'done', id: message.id, result: null })
       case 'status':
@@ -174,6 +186,13 @@ export class Session {
     }
     const current = registry.entry(name)?.current
     if (current != null && current !== version) this.announce(current)
+  }
+
+  #assertMayPublish(verb: string): void {
+    if (this.#publishers === null) return
+    const { pid, uid } = this.#connection.peer
+    const message = `Process ${pid} of user ${uid} may read and not ${verb}; that may: ${this.#publishers} (--publishers, --publisher-group)`
+    throw new CoordinatorError('PERMISSION_DENIED', message)
   }
 
   #giveUp({ lease, arenas }: Pick<Granting, 'lease' | 'arenas'>): void {

@@ -1,5 +1,8 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { chmodSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { fromWire, HELLO_TIMEOUT_MS } from '@onecopy/protocol'
 import { connectUnix } from '@onecopy/sharedarraybuffer-utils'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -9,9 +12,9 @@ import {
   type CoordinatorOptions,
   startCoordinator,
 } from '../src/coordinator.ts'
-import { openToOthers, othersCanRunHere, saveModel, TestClient, temporaryFolder, until } from './support.ts'
+import { othersCanReach, saveModel, TestClient, temporaryFolder, until } from './support.ts'
 
-const canBeOthers = othersCanRunHere()
+const canBeOthers = othersCanReach(tmpdir())
 
 interface Started {
   readonly coordinator: Coordinator
@@ -22,6 +25,7 @@ interface Started {
 
 async function start(options: Omit<CoordinatorOptions, 'socket'> = {}): Promise<Started> {
   const folder = temporaryFolder()
+  chmodSync(folder, 0o711)
   const coordinator = await startCoordinator({ socket: join(folder, 's', 'socket'), ...options })
   onTestFinished(() => coordinator.close())
   const events: CoordinatorEvent[] = []
@@ -38,29 +42,31 @@ async function refusalOf(client: TestClient): Promise<Error> {
   return fromWire(message.error)
 }
 
-/** What a process with these ids is answered to its hello: `welcome`, or the error's code and message. */
-async function answerTo(socket: string, ids: readonly string[]): Promise<string> {
-  const script = `import { clientConnection } from '@onecopy/protocol'
-    import { connectUnix } from '@onecopy/sharedarraybuffer-utils'
-    const connection = clientConnection(connectUnix(process.argv[1]), {
-      onMessage: (message) => {
-        console.log(message.type === 'refused' ? message.error.code + ': ' + message.error.message : message.type)
-        connection.close()
-      },
-      onClose() {},
-    })
-    connection.send({ type: 'hello', protocol: 1, oldestProtocol: 1, name: 'other', software: 'test' })`
-  const node = [process.execPath, '--input-type=module', '-e', script, socket]
-  const child = spawn('setpriv', [...ids, '--', ...node], { cwd: new URL('.', import.meta.url) })
+interface Ids {
+  readonly uid: number
+  readonly gid: number
+  readonly groups?: readonly number[]
+}
+
+/** What a process with these ids is answered to its hello, and then to each request: the type, or the error's code and message. */
+async function answersTo(socket: string, { uid, gid, groups = [] }: Ids, ...requests: object[]): Promise<string[]> {
+  const script = fileURLToPath(new URL('children/other-user.mjs', import.meta.url))
+  const ids = [uid, gid, groups.join(',')].map(String)
+  const child = spawn(process.execPath, [script, socket, ...ids, ...requests.map((each) => JSON.stringify(each))])
+  onTestFinished(() => void child.kill('SIGKILL'))
   let output = ''
-  child.stdout.on('data', (text) => {
-    output += text
-  })
-  child.stderr.on('data', (text) => {
-    output += text
-  })
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (text) => {
+      output += text
+    })
+  }
   await new Promise((resolve) => child.on('close', resolve))
-  return output.trim()
+  const lines = output.trim().split('\n')
+  if (!lines.every((line) => line.startsWith('{'))) expect.fail(output)
+  return lines.map((line) => {
+    const { type, error } = JSON.parse(line)
+    return error === undefined ? type : `${error.code}: ${error.message}`
+  })
 }
 
 describe('Admission', () => {
@@ -121,6 +127,25 @@ describe('Admission', () => {
     await TestClient.connect(socket)
   })
 
+  it('ends the connection that has been silent longest when there are as many as there may be', async () => {
+    const { coordinator, socket } = await start({ maxClients: 4 })
+    const client = await TestClient.connect(socket)
+    const ended: number[] = []
+    const silent = Array.from({ length: 40 }, (_, at) => {
+      const stream = connectUnix(socket)
+      stream.start({ onData: () => {}, onEnd: () => ended.push(at) })
+      onTestFinished(() => stream.close())
+      return stream
+    })
+    // One client and nineteen others are twenty, four and sixteen.
+    await until(() => ended.length === 21)
+    expect(ended.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 21 }, (_, at) => at))
+    expect((await (await TestClient.connect(socket)).acquire('a')).granted.version).toBe(1)
+    expect((await client.acquire('a')).granted.version).toBe(1)
+    for (const stream of silent) stream.close()
+    expect((await coordinator.status()).clients).toHaveLength(2)
+  })
+
   it('closes a connection that has not said hello in time, and leaves those that have', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const { coordinator, socket } = await start()
@@ -151,39 +176,79 @@ describe('Admission', () => {
   })
 
   describe.skipIf(!canBeOthers)('with clients of other users', () => {
-    it('lets in root and the users of the list alone', async () => {
+    const modes = (socket: string): string[] =>
+      [join(socket, '..'), socket].map((path) => (statSync(path).mode & 0o777).toString(8))
+
+    it('lets in root and the users of the list alone, with nothing else said', async () => {
       const { socket, events } = await start({ allowedUids: [4711] })
-      openToOthers(socket)
+      expect(modes(socket)).toEqual(['711', '666'])
       await TestClient.connect(socket)
-      expect(await answerTo(socket, ['--reuid=4711', '--regid=4711', '--clear-groups'])).toBe('welcome')
-      const refused = await answerTo(socket, ['--reuid=4712', '--regid=4713', '--clear-groups'])
+      expect(await answersTo(socket, { uid: 4711, gid: 4711 })).toEqual(['welcome'])
+      const [refused] = await answersTo(socket, { uid: 4712, gid: 4713 })
       expect(refused).toMatch(
         /^CLIENT_REFUSED: Process \d+ of user 4712, group 4713 may not attach; allowed: users 0, 4711$/,
       )
-      expect(events.filter(({ type }) => type === 'refused')).toHaveLength(1)
+      expect(events.filter(({ type }) => type === 'refused')).toMatchObject([{ pid: expect.any(Number), uid: 4712 }])
     })
 
     it('lets in the members of a group, whether it is their first or a further one', async () => {
       const { socket } = await start({ allowedGids: [5000] })
-      openToOthers(socket)
-      expect(await answerTo(socket, ['--reuid=4711', '--regid=5000', '--clear-groups'])).toBe('welcome')
-      expect(await answerTo(socket, ['--reuid=4711', '--regid=4711', '--groups=24,5000'])).toBe('welcome')
-      expect(await answerTo(socket, ['--reuid=4711', '--regid=4711', '--groups=24'])).toMatch(/groups 5000$/)
+      expect(await answersTo(socket, { uid: 4711, gid: 5000 })).toEqual(['welcome'])
+      expect(await answersTo(socket, { uid: 4711, gid: 4711, groups: [24, 5000] })).toEqual(['welcome'])
+      const [refused] = await answersTo(socket, { uid: 4711, gid: 4711, groups: [24] })
+      expect(refused).toMatch(/groups 5000$/)
     })
 
-    it('a socket of a group is open to its members, in a folder that is made for it, and to nobody else', async () => {
+    it('a socket of a group is open to its members, and to nobody else', async () => {
       const { socket } = await start({ socketGroup: 5000 })
-      const folder = join(socket, '..', '..')
-      spawnSync('chmod', ['711', folder])
-      expect(await answerTo(socket, ['--reuid=4711', '--regid=4711', '--groups=5000'])).toBe('welcome')
-      expect(await answerTo(socket, ['--reuid=4711', '--regid=4711', '--clear-groups'])).toMatch(/EACCES/)
+      expect(modes(socket)).toEqual(['710', '660'])
+      expect(await answersTo(socket, { uid: 4711, gid: 4711, groups: [5000] })).toEqual(['welcome'])
+      const [refused] = await answersTo(socket, { uid: 4711, gid: 4711 })
+      expect(refused).toMatch(/EACCES/)
+    })
+
+    it('a group of its own and users beside it all come in', async () => {
+      const { socket } = await start({ socketGroup: 5000, allowedUids: [4711] })
+      expect(await answersTo(socket, { uid: 4712, gid: 4712, groups: [5000] })).toEqual(['welcome'])
+      expect(await answersTo(socket, { uid: 4711, gid: 4711 })).toEqual(['welcome'])
     })
 
     it('lets in nobody else by default', async () => {
       const { socket } = await start()
-      openToOthers(socket)
-      const answer = await answerTo(socket, ['--reuid=4711', '--regid=4711', '--clear-groups'])
-      expect(answer).toMatch(/allowed: users 0$/)
+      expect(modes(socket)).toEqual(['700', '600'])
+      const [refused] = await answersTo(socket, { uid: 4711, gid: 4711 })
+      expect(refused).toMatch(/EACCES/)
+    })
+
+    it('lets readers read, and nothing else', async () => {
+      const options = { allowedUids: [4711], allowedGids: [4712], publisherUids: [4713], publisherGids: [4714] }
+      const { coordinator, socket, model } = await start(options)
+      const acquire = { type: 'acquire', checkpoint: 'a', version: null, waitMs: 0, selection: null }
+      const settings = { backing: 'file', pinned: false, load: 'now', priority: 0 }
+      const publish = { type: 'publish', checkpoint: 'b', source: model, ...settings }
+      const retire = { type: 'retire', checkpoint: 'b' }
+      const all = [acquire, { type: 'status' }, publish, retire]
+      for (const ids of [
+        { uid: 4711, gid: 1 },
+        { uid: 1, gid: 4712 },
+      ]) {
+        const [welcome, granted, status, published, retired] = await answersTo(socket, ids, ...all)
+        expect([welcome, granted, status]).toEqual(['welcome', 'granted', 'status'])
+        expect(published).toMatch(
+          new RegExp(
+            `^PERMISSION_DENIED: Process \\d+ of user ${ids.uid} may read and not publish; that may: users 0, 4713, groups 4714`,
+          ),
+        )
+        expect(retired).toMatch(/^PERMISSION_DENIED: .* may read and not retire/)
+      }
+      expect((await coordinator.status()).checkpoints).toHaveLength(1)
+      for (const ids of [
+        { uid: 4713, gid: 1 },
+        { uid: 1, gid: 1, groups: [4714] },
+      ]) {
+        const answers = await answersTo(socket, ids, ...all)
+        expect(answers).toEqual(['welcome', 'granted', 'status', 'done', 'done'])
+      }
     })
   })
 })

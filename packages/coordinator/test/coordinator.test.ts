@@ -108,6 +108,27 @@ describe('startCoordinator()', () => {
     expect(descriptorCount()).toBe(before)
   })
 
+  it.each([
+    [{ sockets: 'x' }, TypeError, /has no option "sockets"; its options are socket, /],
+    [{ socket: 7 }, TypeError, /^The option socket of startCoordinator\(\) is 7; it must be a text$/],
+    [{ socketGroup: -7 }, RangeError, /^The option socketGroup of startCoordinator\(\) is -7; it must be/],
+    [{ allowedUids: 7 }, TypeError, /^The option allowedUids .* a list/],
+    [{ allowedGids: [2 ** 32] }, RangeError, /^The option allowedGids/],
+    [{ publisherUids: ['root'] }, TypeError, /^The option publisherUids/],
+    [{ maxClients: 0 }, RangeError, /^The option maxClients/],
+    [
+      { maxClients: 2 ** 40 },
+      RangeError,
+      /^The option maxClients is 1099511627776; it must be .* \(raise it with ulimit -n/,
+    ],
+    [{ handBackMs: -1 }, RangeError, /^The option handBackMs/],
+    [{ whenWritten: 'cry' }, RangeError, /one of ignore, warn, seal/],
+  ])('refuses the options %j', async (options, kind, message) => {
+    const error = await refusal(startCoordinator(options as object))
+    expect(error).toBeInstanceOf(kind)
+    expect(error.message).toMatch(message)
+  })
+
   it('leaves neither socket, lock nor descriptor behind when it cannot start', async () => {
     const before = descriptorCount()
     const folder = temporaryFolder()
@@ -117,7 +138,10 @@ describe('startCoordinator()', () => {
     const socket = join(folder, 'socket')
     expect(await refusal(startCoordinator({ socket }))).toMatchObject({ code: 'SOCKET_UNSAFE' })
     chmodSync(folder, 0o700)
-    expect(await refusal(startCoordinator({ socket, socketGroup: -7 }))).toMatchObject({ code: 'SOCKET_UNSAFE' })
+    // A folder that is this user's alone, and has something else in it.
+    writeFileSync(join(folder, 'other'), '')
+    const closed = await refusal(startCoordinator({ socket, allowedUids: [4711] }))
+    expect(closed).toMatchObject({ code: 'SOCKET_UNSAFE', path: folder })
     expect(existsSync(socket)).toBe(false)
     expect(descriptorCount()).toBe(before)
     const lock = lockFile(`${socket}.lock`)

@@ -1,5 +1,5 @@
 import { type ChildProcess, fork, spawnSync } from 'node:child_process'
-import { chmodSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openCheckpoint, type Selection, saveCheckpoint } from '@onecopy/checkpoint'
@@ -245,17 +245,9 @@ export class CoordinatorProcess {
   }
 }
 
-/** Lets others into a folder and use the socket in it, for tests with other users. */
-export function openToOthers(socket: string): void {
-  chmodSync(join(socket, '..', '..'), 0o711)
-  chmodSync(join(socket, '..'), 0o711)
-  chmodSync(socket, 0o666)
-}
-
-/** Whether this process may start others of another user, and such a user can read the packages. */
-export function othersCanRunHere(): boolean {
+/** Whether processes of other users, which only root may start, can come to what lies in a folder. */
+export function othersCanReach(folder: string): boolean {
   if (process.geteuid?.() !== 0) return false
-  const library = fileURLToPath(new URL('../dist/index.js', import.meta.url))
   const ids = ['--reuid=65534', '--regid=65534', '--clear-groups', '--']
-  return spawnSync('setpriv', [...ids, process.execPath, library]).status === 0
+  return spawnSync('setpriv', [...ids, 'test', '-x', folder]).status === 0
 }

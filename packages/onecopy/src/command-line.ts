@@ -2,10 +2,12 @@ import { readFileSync } from 'node:fs'
 import { type Command, createCommand, Option } from 'commander'
 import { addServed } from './commands/serve/served-checkpoint.ts'
 import {
+  parseClients,
   parseDemoSize,
   parseGroups,
   parseId,
   parseIds,
+  parseMilliseconds,
   parsePlaces,
   parseProcesses,
   parseReaders,
@@ -128,7 +130,16 @@ function addServe(program: Command): void {
     .option('--pin', 'never give these up for want of room; lock those with file backing in RAM')
     .option('--on-demand', 'only validate now, and load when somebody asks')
     .option('--allow-uid <uid,...>', "users whose processes may attach, beside this process's user and root", parseIds)
-    .option('--group <gid>', 'group whose members may attach', parseId)
+    .option('--allow-gid <gid,...>', 'groups whose members may attach', parseIds)
+    .option('--group <gid>', 'group that the socket is given to, and whose members may attach', parseId)
+    .option('--publishers <uid,...>', 'users whose processes may also publish and retire', parseIds)
+    .option('--publisher-group <gid,...>', 'groups whose members may also publish and retire', parseIds)
+    .option('--max-clients <n>', 'the most processes that may be attached at a time (default: 1024)', parseClients)
+    .option(
+      '--hand-back-ms <ms>',
+      'how long to wait for clients of the coordinator before to hand sealed memory back (default: 3000)',
+      parseMilliseconds,
+    )
     .addOption(
       new Option(
         '--when-written <what>',

@@ -41,7 +41,7 @@ export {
   WorkerPool,
 } from '@onecopy/client'
 export type {
-  AdmissionOptions,
+  AccessOptions,
   CoordinatorEvent,
   CoordinatorOptions,
   PublishOptions,

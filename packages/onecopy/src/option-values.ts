@@ -17,6 +17,12 @@ const MAX_PLACES = 8192
 /** The smallest checkpoint that still has several shards worth the name. */
 const MIN_DEMO_BYTES = 8 * 2 ** 20
 
+/** More clients than processes have descriptors for. */
+const MAX_CLIENTS = 2 ** 20
+
+/** What timers can count. */
+const MAX_MILLISECONDS = 2 ** 31 - 1
+
 /** The largest user and group id; the one above it means "none" to the kernel. */
 const MAX_ID = 2 ** 32 - 2
 
@@ -45,6 +51,14 @@ export function parseGroups(text: string, previous: readonly Group[] = []): read
 
 export function parsePlaces(text: string): number {
   return parseWholeNumber(text, 1, MAX_PLACES)
+}
+
+export function parseClients(text: string): number {
+  return parseWholeNumber(text, 1, MAX_CLIENTS)
+}
+
+export function parseMilliseconds(text: string): number {
+  return parseWholeNumber(text, 0, MAX_MILLISECONDS)
 }
 
 export function parseId(text: string): number {

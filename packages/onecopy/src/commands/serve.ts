@@ -16,7 +16,12 @@ export interface ServeOptions {
   readonly pin?: boolean
   readonly onDemand?: boolean
   readonly allowUid?: readonly number[]
+  readonly allowGid?: readonly number[]
   readonly group?: number
+  readonly publishers?: readonly number[]
+  readonly publisherGroup?: readonly number[]
+  readonly maxClients?: number
+  readonly handBackMs?: number
   readonly whenWritten: WriterPolicy
   readonly quiet?: boolean
 }
@@ -51,13 +56,19 @@ export async function serve(served: readonly ServedCheckpoint[], options: ServeO
   process.exit()
 }
 
-function coordinatorOptions({ socket, budget, allowUid, group, whenWritten }: ServeOptions): CoordinatorOptions {
+function coordinatorOptions(options: ServeOptions): CoordinatorOptions {
+  const { socket, budget, allowUid, allowGid, group, publishers, publisherGroup, maxClients, handBackMs } = options
   return {
-    whenWritten,
+    whenWritten: options.whenWritten,
     ...(socket !== undefined && { socket }),
     ...(budget !== undefined && { budgetBytes: budget }),
     ...(group !== undefined && { socketGroup: group }),
     ...(allowUid !== undefined && { allowedUids: allowUid }),
+    ...(allowGid !== undefined && { allowedGids: allowGid }),
+    ...(publishers !== undefined && { publisherUids: publishers }),
+    ...(publisherGroup !== undefined && { publisherGids: publisherGroup }),
+    ...(maxClients !== undefined && { maxClients }),
+    ...(handBackMs !== undefined && { handBackMs }),
   }
 }
 

@@ -17,7 +17,7 @@ const MEANINGS = {
 export function eventText(event: CoordinatorEvent): string | null {
   switch (event.type) {
     case 'refused':
-      return `refused: ${errorText(event.error)}`
+      return `refused${event.pid === null ? '' : ` process ${event.pid} of user ${event.uid}`}: ${errorText(event.error)}`
     case 'unledgered':
       return errorText(event.error)
     case 'retired':
