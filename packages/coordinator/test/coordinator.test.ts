@@ -514,6 +514,7 @@ describe('a coordinator that follows another one', () => {
       expect(message).toMatchObject({ type: 'error', error: { code: 'RESUME_REFUSED' } })
     }
     forged.close()
+    await until(() => second.holds().descriptors.length === before.descriptors.length, 'its descriptors are closed')
     expect(second.holds()).toEqual(before)
     // Under a name that had no memory out, nobody is waited for.
     expect(await second.ask('publish', 'b', model, { backing: 'sealed' })).toBe(1)

@@ -120,7 +120,11 @@ describe('eventText', () => {
       'detached client 7: a.js (process 4711, user 1000), which held m@2',
     )
     const error = Object.assign(new RangeError('too many'), { code: 'CLIENT_REFUSED' })
-    expect(eventText({ type: 'refused', error })).toBe('refused: too many (CLIENT_REFUSED)')
+    expect(eventText({ type: 'refused', error, pid: null, uid: null })).toBe('refused: too many (CLIENT_REFUSED)')
+    expect(eventText({ type: 'refused', error, pid: 4711, uid: 1000 })).toBe(
+      'refused process 4711 of user 1000: too many (CLIENT_REFUSED)',
+    )
+    expect(eventText({ type: 'unledgered', error })).toBe('too many (CLIENT_REFUSED)')
     expect(eventText({ type: 'writer', checkpoint: 'm', version: 2, path: '/x' })).toContain('/x, which m@2 maps')
     expect(eventText({ type: 'unguarded', checkpoint: 'm', version: 2, error })).toMatch(
       /^not guarded: m@2, .*too many/,
