@@ -1,4 +1,4 @@
-import { EventEmitter } from 'node:events'
+import { EventEmitter, setMaxListeners } from 'node:events'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { CHECKPOINT_NAME_RULE, CoordinatorError, isCheckpointName, MAX_WAIT_MS } from '@onecopy/protocol'
 import type { FileMapping } from '@onecopy/sharedarraybuffer-utils'
@@ -14,6 +14,8 @@ const WOKEN_A_TURN = 64
 const PASSING = ['CHECKPOINT_UNKNOWN', 'VERSION_UNKNOWN', 'VERSION_NOT_READY', 'RESUME_REFUSED']
 
 const NEVER = new AbortController().signal
+// As many as wait.
+setMaxListeners(0, NEVER)
 
 /** Options of `publish`. */
 export interface PublishOptions {

@@ -536,7 +536,6 @@ describe('Registry', () => {
       registry.publish('waiting', source, { backing: 'sealed' }, () => 60_000),
       registry.acquire('later', null),
     ].map((promise) => refusal(promise))
-    await new Promise((resolve) => setTimeout(resolve, 5))
     registry.close()
     for (const each of rest) expect(await each).toMatchObject({ code: 'COORDINATOR_CLOSING' })
     expect([lease.version.memory, onDemand.memory]).toEqual([null, null])
