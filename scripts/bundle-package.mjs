@@ -56,23 +56,35 @@ function askForBuiltins(code) {
   )
 }
 
+/**
+ * @param {readonly string[]} input
+ * @param {import('rolldown').RolldownOptions} [options]
+ */
+async function write(input, options) {
+  const built = await rolldown({
+    input: [...input],
+    platform: 'node',
+    external,
+    preserveEntrySignatures: 'allow-extension',
+    ...options,
+  })
+  const { output } = await built.write({
+    dir: bundle,
+    format: 'esm',
+    sourcemap: true,
+    comments: { legal: true, annotation: true, jsdoc: false },
+  })
+  await built.close()
+  return output.flatMap((file) => (file.type === 'chunk' ? file : []))
+}
+
 rmSync(bundle, { recursive: true, force: true })
-const built = await rolldown({
-  input: [...entries, ...modules.map((module) => join(dist, module))],
-  platform: 'node',
-  external,
-  preserveEntrySignatures: 'allow-extension',
+const chunks = await write(entries, {
   treeshake: { moduleSideEffects: (id) => parts.includes(id) || undefined },
   plugins: [importParts],
 })
-const { output } = await built.write({
-  dir: bundle,
-  format: 'esm',
-  sourcemap: true,
-  comments: { legal: true, annotation: true, jsdoc: false },
-})
-await built.close()
-const chunks = output.flatMap((file) => (file.type === 'chunk' ? file : []))
+// Apart from the entries, which a file in common with a thread would split in two.
+if (modules.length > 0) chunks.push(...(await write(modules.map((module) => join(dist, module)))))
 for (const { fileName, code } of chunks) writeFileSync(join(bundle, fileName), askForBuiltins(code))
 for (const script of scripts) copyFileSync(join(dist, script), join(bundle, script))
 const licences = licencesOf(chunks.flatMap(({ moduleIds }) => moduleIds))

@@ -159,6 +159,11 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
     return this.#directory.fingerprint
   }
 
+  /** The same, for processes that serve others: it is made in turns with whatever else there is to do. */
+  async computeFingerprint(): Promise<string> {
+    return this.#directory.computeFingerprint()
+  }
+
   /**
    * The newest version of an attached checkpoint: another Checkpoint, or this one when there is none newer. This one stays
    * open until `close()`, so the moment of the switch is the caller's.

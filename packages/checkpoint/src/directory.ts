@@ -1,5 +1,6 @@
 import { DTYPE_NAMES, type Dtype, layoutText, type TensorIndex, tensorIndex } from '@onecopy/safetensors/tensors'
 import type { ByteRange, PartTable } from '@onecopy/sharedarraybuffer-utils/mapped'
+import { breather } from './breather.ts'
 import { bucketOf, hashName, LAYOUT } from './directory-layout.ts'
 import { CheckpointError } from './errors.ts'
 
@@ -7,6 +8,9 @@ import { CheckpointError } from './errors.ts'
 function sha256(data: string | Uint8Array): string {
   return process.getBuiltinModule('node:crypto').createHash('sha256').update(data).digest('hex')
 }
+
+/** Bytes: a millisecond or two. */
+const HASHED_AT_ONCE = 2 ** 20
 
 const LONE_SURROGATE = /\p{Surrogate}/u
 
@@ -57,6 +61,7 @@ export class Directory {
   readonly #shardsAt: number
   #names: readonly string[] | undefined
   #shards: readonly ShardInfo[] | undefined
+  #metadata: readonly ShardInfo['metadata'][] | undefined
   #fingerprint: string | undefined
   #layout: string | undefined
   #scratch = Buffer.alloc(256)
@@ -196,6 +201,18 @@ export class Directory {
     return this.#fingerprint
   }
 
+  /** The fingerprint, while others have their turns: that of the largest directories takes a second. */
+  async computeFingerprint(): Promise<string> {
+    const hash = process.getBuiltinModule('node:crypto').createHash('sha256')
+    const breathe = breather()
+    for (let at = 0; this.#fingerprint === undefined && at < this.#bytes.byteLength; at += HASHED_AT_ONCE) {
+      hash.update(this.#bytes.subarray(at, at + HASHED_AT_ONCE))
+      await breathe()
+    }
+    this.#fingerprint ??= hash.digest('hex')
+    return this.#fingerprint
+  }
+
   /**
    * Sees to it that shards which came from elsewhere are those of this directory.
    * @throws CheckpointError DIRECTORY_INVALID
@@ -227,13 +244,10 @@ export class Directory {
   }
 
   #readShards(): readonly ShardInfo[] {
-    const from = this.#u64(HEADER.metadataOffset)
-    const json = this.#bytes.toString('utf8', from, from + this.#u64(HEADER.metadataLength))
-    const metadata = JSON.parse(json) as ([string, string][] | null)[]
+    const metadata = (shard: number): ShardInfo['metadata'] => this.#metadataOf(shard)
     return Object.freeze(
       Array.from({ length: this.shardCount }, (_, shard) => {
         const at = this.#shardsAt + (shard * SHARD.byteLength) / 4
-        const entries = metadata[shard] ?? null
         return Object.freeze({
           name: this.#text(this.#words[at + SHARD.nameOffset / 4]!, this.#words[at + SHARD.nameLength / 4]!),
           path: this.#text(this.#words[at + SHARD.pathOffset / 4]!, this.#words[at + SHARD.pathLength / 4]!),
@@ -242,10 +256,25 @@ export class Directory {
           tensorCount: this.#words[at + SHARD.recordCount / 4]!,
           inode: this.#bigAt(at + SHARD.inode / 4),
           modifiedNs: this.#nanosecondsAt(at),
-          metadata: entries === null ? null : new Map(entries),
+          // Decoded when it is asked for: it may be as long as a header, and opening has no use for it.
+          get metadata() {
+            return metadata(shard)
+          },
         })
       }),
     )
+  }
+
+  #metadataOf(shard: number): ShardInfo['metadata'] {
+    this.#metadata ??= this.#readMetadata()
+    return this.#metadata[shard] ?? null
+  }
+
+  #readMetadata(): readonly ShardInfo['metadata'][] {
+    const from = this.#u64(HEADER.metadataOffset)
+    const json = this.#bytes.toString('utf8', from, from + this.#u64(HEADER.metadataLength))
+    const pairs = JSON.parse(json) as ([string, string][] | null)[]
+    return pairs.map((entries) => entries && new Map(entries))
   }
 
   #recordAt(record: number): number {

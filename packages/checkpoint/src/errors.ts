@@ -10,6 +10,7 @@ export type CheckpointErrorCode =
   | 'SHARD_NOT_FOUND'
   | 'SHARD_UNREADABLE'
   | 'SHARD_FOREIGN'
+  | 'SHARD_TWICE'
   | 'TENSOR_IN_NO_SHARD'
   | 'TENSOR_IN_OTHER_SHARD'
   | 'TENSOR_IN_TWO_SHARDS'

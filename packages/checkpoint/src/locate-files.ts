@@ -7,6 +7,7 @@ import { type WeightFiles, weightFilesOf, withoutAppleDouble } from './folder-co
 import { HUB_PREFIX, resolveHubSource, snapshotInFolder } from './hub-cache.ts'
 import { notOne } from './not-one-checkpoint.ts'
 import { readIndexFile } from './read-index.ts'
+import { StrictParsing } from './strict-parsing.ts'
 
 /**
  * Where a checkpoint is: a file, a folder, an index file, `hf:org/name[/sub-folder][@revision]`, or the list of its shards.
@@ -73,7 +74,8 @@ async function toPath(source: string | URL): Promise<string> {
 async function locateList(paths: readonly string[]): Promise<LocatedFiles> {
   if (paths.length === 0) throw new CheckpointError('SOURCE_INVALID', 'The list of shards is empty')
   const shardPaths = await Promise.all(paths.map((path) => toPath(path)))
-  const twice = shardPaths.find((path, at) => shardPaths.indexOf(path) !== at)
+  const seen = new Set<string>()
+  const twice = shardPaths.find((path) => seen.size === seen.add(path).size)
   if (twice !== undefined) {
     throw new CheckpointError('SOURCE_INVALID', `Shard "${twice}" stands twice in the list`, { path: twice })
   }
@@ -125,10 +127,12 @@ async function distinct(folder: string, groups: readonly WeightFiles[]): Promise
 
 /** What is wrong with an index is said when it is opened. */
 async function shardsNamedBy(indexPath: string): Promise<readonly string[]> {
-  return readIndexFile(indexPath).then(
-    ({ content }) => content.shardNames,
-    () => [],
-  )
+  using parsing = new StrictParsing()
+  try {
+    return await parsing.readIndex(await readIndexFile(indexPath))
+  } catch {
+    return []
+  }
 }
 
 /** The checkpoint that files of one name are; null for shards without an index, which may be those of two saves. */

@@ -89,7 +89,8 @@ async function open(source: CheckpointSource, options: OpenOptions): Promise<Che
 
 async function readFiles(source: CheckpointSource, options: OpenOptions): Promise<{ label: string; read: ReadFiles }> {
   const files = await locateFiles(source, options)
-  return { label: files.label, read: (await readQuickly(files)) ?? (await readStrictly(files, options.signal)) }
+  const { signal } = options
+  return { label: files.label, read: (await readQuickly(files, signal)) ?? (await readStrictly(files, signal)) }
 }
 
 /** Each shape of a source, and what it may not be; whether there is a checkpoint is found out by looking. */

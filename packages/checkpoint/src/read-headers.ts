@@ -1,21 +1,16 @@
-import { fstatSync, read } from 'node:fs'
+import { fstatSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { promisify } from 'node:util'
-import {
-  HEADER_PREFIX_BYTES,
-  type Header,
-  parseHeader,
-  quoteName,
-  readHeaderLength,
-  SafetensorsError,
-  withPath,
-} from '@onecopy/safetensors'
+import { HEADER_PREFIX_BYTES, quoteName, readHeaderLength, SafetensorsError, withPath } from '@onecopy/safetensors'
 import { type Descriptor, openRegularFile } from '@onecopy/sharedarraybuffer-utils'
 import PQueue from 'p-queue'
+import { breather } from './breather.ts'
 import { CheckpointError, messageOf, systemCode } from './errors.ts'
 import { closeShards, MAX_SHARDS_HELD_OPEN, type OpenShard } from './open-shard.ts'
+import { readText } from './read-text.ts'
+import type { HeaderText } from './strict-parser.ts'
 
-const readInto = promisify(read)
+/** Bytes of all headers together, about four times those of the largest checkpoint seen (497,000 tensors). */
+export const MAX_HEADERS_BYTES = 256_000_000
 
 /** Headers read at a time: enough to keep a disk busy, few enough to leave libuv's thread pool to others. */
 const READS_AT_A_TIME = 4
@@ -23,21 +18,22 @@ const READS_AT_A_TIME = 4
 /** More names than this in a message are those of a hostile index. */
 const MAX_NAMED_SHARDS = 1000
 
-/** A shard with its header. */
-export interface ReadShard extends OpenShard {
-  readonly header: Header
-}
+/** A shard with the text of its header. */
+export type ReadShard = OpenShard & HeaderText
 
 /**
- * Opens shards and reads their headers, in parallel; the result stands in the order of `paths`.
- * @throws CheckpointError SHARD_NOT_FOUND, SHARD_UNREADABLE
- * @throws SafetensorsError with `path`, when a header is refused
+ * Opens shards and reads the texts of their headers, in parallel; the result stands in the order of `paths`.
+ * @throws CheckpointError SHARD_NOT_FOUND, SHARD_UNREADABLE, SHARD_TWICE, CHECKPOINT_TOO_LARGE
+ * @throws SafetensorsError with `path`, when the length of a header is refused
  */
 export async function readHeaders(paths: readonly string[], signal?: AbortSignal): Promise<ReadShard[]> {
   const queue = new PQueue({ concurrency: READS_AT_A_TIME })
+  const breathe = breather()
+  const together = new Together(paths.length)
   const tasks = paths.map((path) => async () => {
+    await breathe()
     signal?.throwIfAborted()
-    return readShardHeader(path, paths.length)
+    return readShardHeader(path, together, signal)
   })
   // Settled, not all: the others' descriptors must be closed when one fails.
   const results = await Promise.allSettled(tasks.map((task) => queue.add(task)))
@@ -61,9 +57,36 @@ function allMissing(results: readonly PromiseSettledResult<unknown>[]): Checkpoi
   return new CheckpointError('SHARD_NOT_FOUND', message, { path: missing[0]! })
 }
 
-/** @param shardCount how many there are in all */
-async function readShardHeader(path: string, shardCount: number): Promise<ReadShard> {
-  const holdOpen = shardCount <= MAX_SHARDS_HELD_OPEN
+/** What the shards of one checkpoint must not be together. */
+class Together {
+  readonly shardCount: number
+  readonly #paths = new Map<string, string>()
+  #headerBytes = 0
+
+  constructor(shardCount: number) {
+    this.shardCount = shardCount
+  }
+
+  /** @throws CheckpointError SHARD_TWICE for a file that came under another name: each of its tensors would come twice. */
+  addFile(path: string, identity: string): void {
+    const other = this.#paths.get(identity)
+    this.#paths.set(identity, path)
+    if (other === undefined) return
+    const message = `Shards "${other}" and "${path}" are one file; each of its tensors would be there twice`
+    throw new CheckpointError('SHARD_TWICE', message, { path, candidates: [other] })
+  }
+
+  /** @throws CheckpointError CHECKPOINT_TOO_LARGE, before so much is read */
+  addHeader(path: string, byteLength: number): void {
+    this.#headerBytes += byteLength
+    if (this.#headerBytes <= MAX_HEADERS_BYTES) return
+    const message = `The headers of the shards have more than ${MAX_HEADERS_BYTES} bytes together, with that of "${path}"; no more are read`
+    throw new CheckpointError('CHECKPOINT_TOO_LARGE', message, { path })
+  }
+}
+
+async function readShardHeader(path: string, together: Together, signal?: AbortSignal): Promise<ReadShard> {
+  const holdOpen = together.shardCount <= MAX_SHARDS_HELD_OPEN
   let file: Descriptor
   try {
     file = openRegularFile(path)
@@ -71,34 +94,26 @@ async function readShardHeader(path: string, shardCount: number): Promise<ReadSh
     const missing = systemCode(cause) === 'ENOENT'
     const message = missing
       ? `Shard "${path}" is missing`
-      : `Cannot open shard "${path}": ${messageOf(cause, holdOpen ? shardCount : undefined)}`
+      : `Cannot open shard "${path}": ${messageOf(cause, holdOpen ? together.shardCount : undefined)}`
     throw new CheckpointError(missing ? 'SHARD_NOT_FOUND' : 'SHARD_UNREADABLE', message, { path, cause })
   }
   try {
-    const { size, ino: inode, mtimeNs: modifiedNs } = fstatSync(file.number, { bigint: true })
+    const { size, dev, ino: inode, mtimeNs: modifiedNs } = fstatSync(file.number, { bigint: true })
+    together.addFile(path, `${dev}:${inode}`)
     const byteLength = Number(size)
-    const prefix = await readExactly(file, 0, Math.min(HEADER_PREFIX_BYTES, byteLength))
+    const prefix = await readText(file, 0, Math.min(HEADER_PREFIX_BYTES, byteLength), signal)
     // Both the format's limit and the file's own length bound what is allocated for the header.
     const headerLength = readHeaderLength(prefix, byteLength)
-    const json = await readExactly(file, HEADER_PREFIX_BYTES, headerLength)
+    together.addHeader(path, headerLength)
+    const json = await readText(file, HEADER_PREFIX_BYTES, headerLength, signal)
     const dataOffset = HEADER_PREFIX_BYTES + headerLength
-    const header = parseHeader(json, byteLength - dataOffset)
     const descriptor = holdOpen ? file : null
     if (!holdOpen) file.close()
-    return { name: basename(path), path, descriptor, byteLength, inode, modifiedNs, dataOffset, header }
+    return { name: basename(path), path, descriptor, byteLength, inode, modifiedNs, dataOffset, json }
   } catch (cause) {
     file.close()
     if (cause instanceof SafetensorsError) throw withPath(cause, path)
+    if (cause instanceof CheckpointError || signal?.aborted) throw cause
     throw new CheckpointError('SHARD_UNREADABLE', `Cannot read shard "${path}": ${messageOf(cause)}`, { path, cause })
   }
-}
-
-async function readExactly(file: Descriptor, position: number, byteLength: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(byteLength)
-  for (let done = 0; done < byteLength; ) {
-    const { bytesRead } = await readInto(file.number, bytes, done, byteLength - done, position + done)
-    if (bytesRead === 0) throw new RangeError(`file ends at byte ${position + done} of ${position + byteLength}`)
-    done += bytesRead
-  }
-  return bytes
 }

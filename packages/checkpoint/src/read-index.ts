@@ -1,9 +1,9 @@
-import { fstatSync, readFile } from 'node:fs'
+import { fstatSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { promisify } from 'node:util'
-import { MAX_INDEX_BYTES, parseShardIndex, type ShardIndex, withPath } from '@onecopy/safetensors'
+import { MAX_INDEX_BYTES } from '@onecopy/safetensors'
 import { openRegularFile } from '@onecopy/sharedarraybuffer-utils'
 import { CheckpointError, messageOf } from './errors.ts'
+import { readText } from './read-text.ts'
 
 /** Which state of a shard index was read. */
 export interface IndexState {
@@ -13,32 +13,26 @@ export interface IndexState {
   readonly byteLength: number
 }
 
-/** A shard index that was read. */
+/** A shard index whose text was read. */
 export interface IndexFile extends IndexState {
-  readonly content: ShardIndex
+  readonly json: Uint8Array
 }
 
 /**
- * Reads a shard index.
- * @throws CheckpointError INDEX_UNREADABLE
- * @throws SafetensorsError with `path`, when its content is refused
+ * Reads the text of a shard index.
+ * @throws CheckpointError INDEX_UNREADABLE; the signal's reason
  */
-export async function readIndexFile(path: string): Promise<IndexFile> {
-  const { bytes, ...state } = await readWhole(path).catch((cause) => {
-    if (cause instanceof CheckpointError) throw cause
+export async function readIndexFile(path: string, signal?: AbortSignal): Promise<IndexFile> {
+  return readWhole(path, signal).catch((cause) => {
+    if (cause instanceof CheckpointError || signal?.aborted) throw cause
     throw new CheckpointError('INDEX_UNREADABLE', `Cannot read shard index "${path}": ${messageOf(cause)}`, {
       path,
       cause,
     })
   })
-  try {
-    return { path, ...state, content: parseShardIndex(bytes) }
-  } catch (error) {
-    throw withPath(error, path)
-  }
 }
 
-async function readWhole(path: string) {
+async function readWhole(path: string, signal: AbortSignal | undefined): Promise<IndexFile> {
   using file = openRegularFile(path)
   const { ino: inode, mtimeNs: modifiedNs, size } = fstatSync(file.number, { bigint: true })
   const byteLength = Number(size)
@@ -46,8 +40,7 @@ async function readWhole(path: string) {
     const message = `Shard index "${path}" has ${byteLength} bytes; at most ${MAX_INDEX_BYTES} are read`
     throw new CheckpointError('INDEX_UNREADABLE', message, { path })
   }
-  const bytes = await promisify(readFile)(file.number)
-  return { bytes, inode, modifiedNs, byteLength }
+  return { path, inode, modifiedNs, byteLength, json: await readText(file, 0, byteLength, signal) }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, mkdirSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { openCheckpoint } from '../src/index.ts'
@@ -71,13 +71,14 @@ describe('openCheckpoint() refuses an index that names', () => {
   })
 })
 
-describe('readIndexFile() refuses', () => {
-  test.each(Object.entries(MAKE))('%s', async (_, make) => {
+describe('openCheckpoint() refuses as an index', () => {
+  test.each(Object.entries(MAKE))('%s', async (kind, make) => {
     const folder = temporaryFolder()
     const path = join(folder, INDEX)
     make(path)
     expect(await refusal(readIndexFile(path))).toMatchObject({ code: 'INDEX_UNREADABLE', path })
-    expect((await refusal(openCheckpoint(folder))).code).toBe('INDEX_UNREADABLE')
+    const code = kind === 'a folder' ? 'SOURCE_NOT_FOUND' : 'INDEX_UNREADABLE' // a folder is no file to be found
+    expect((await refusal(openCheckpoint(folder))).code).toBe(code)
     expectNothingOpen(folder)
   })
 
@@ -97,17 +98,17 @@ describe('readIndexFile() refuses', () => {
     ['\ufeff{"weight_map": {}}', 'SAFETENSORS_INVALID_INDEX'],
   ])('the content %j', async (content, code) => {
     const path = write(temporaryFolder(), INDEX, content)
-    const error = await refusal(readIndexFile(path))
+    const error = await refusal(openCheckpoint(path))
     expect(error).toMatchObject({ code, path })
     expect(error.message).toContain(path)
   })
 })
 
 describe('readIndexFile()', () => {
-  test('gives the content and which state of the file it was', async () => {
+  test('gives the text and which state of the file it was', async () => {
     const path = writeIndex(temporaryFolder(), { a: 'y', ä: 'x', c: 'y' })
-    const { content, ...state } = await readIndexFile(path)
-    expect([...content.weightMap]).toEqual(Object.entries({ a: 'y', ä: 'x', c: 'y' }))
+    const { json, ...state } = await readIndexFile(path)
+    expect(Buffer.from(json)).toEqual(readFileSync(path))
     const { ino, mtimeNs, size } = statSync(path, { bigint: true })
     expect(state).toEqual({ path, inode: ino, modifiedNs: mtimeNs, byteLength: Number(size) })
   })

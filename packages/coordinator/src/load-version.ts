@@ -23,7 +23,7 @@ export interface Inspected {
 export async function inspectSource(source: string | readonly string[], signal: AbortSignal): Promise<Inspected> {
   using checkpoint = await openCheckpoint(source, { backing: 'file', signal })
   const byteLength = checkpoint.shards.reduce((sum, shard) => sum + shard.byteLength, 0)
-  return { fingerprint: checkpoint.fingerprint, byteLength }
+  return { fingerprint: await checkpoint.computeFingerprint(), byteLength }
 }
 
 /**
@@ -39,6 +39,7 @@ export async function loadSource(
   const residency = lock && backing === 'file' ? 'lock' : 'lazy'
   const checkpoint = await openCheckpoint(source, { backing, residency, signal })
   try {
+    await checkpoint.computeFingerprint() // which whoever compares versions asks for on the loop
     return {
       checkpoint,
       directory: sealBytes(new Uint8Array(checkpoint.directory), `directory of ${checkpoint.label}`),

@@ -2,23 +2,18 @@
 // warming up, and a checkpoint is opened once in a process: most of the time would go to an interpreter.
 #include "quick-read.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <memory>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "checkpoint-file.h"
 #include "checkpoint-table.h"
-#include "descriptor.h"
-#include "json-cursor.h"
 #include "mapping.h"
 #include "shared-buffer.h"
 
@@ -38,73 +33,10 @@ struct Request {
   std::vector<std::string> shard_paths;  // where there is no index
   std::vector<Dtype> dtypes;
   uint64_t header_limit = 0;
+  uint64_t headers_limit = 0;  // of all together
   uint64_t index_limit = 0;
-};
-
-class File {
- public:
-  // Only a regular file: a FIFO would wait, and to open a device may do something.
-  bool Open(const std::string& path) {
-    struct stat before;
-    if (stat(path.c_str(), &before) != 0 || !S_ISREG(before.st_mode)) return false;
-    Descriptor file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-    descriptor_ = std::make_shared<const Descriptor>(std::move(file));
-    return descriptor_->valid() && fstat(number(), &state_) == 0 && S_ISREG(state_.st_mode);
-  }
-
-  bool Read(char* to, size_t length, size_t offset) const {
-    for (size_t done = 0; done < length;) {
-      const ssize_t got = pread(number(), to + done, length - done, offset + done);
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) return false;
-      done += got;
-    }
-    return true;
-  }
-
-  uint64_t byte_length() const { return static_cast<uint64_t>(state_.st_size); }
-  uint64_t inode() const { return state_.st_ino; }
-  FileTime modified() const { return FileTime::Of(state_); }
-  int number() const { return descriptor_->number(); }
-  const SharedDescriptor& descriptor() const { return descriptor_; }
-  void Close() { descriptor_.reset(); }
-
- private:
-  struct stat state_ {};
-  SharedDescriptor descriptor_;
-};
-
-// Reads of a file bring in what they ask for and nothing ahead of it, for as long as this lives.
-class ScatteredReads {
- public:
-  explicit ScatteredReads(int descriptor) : descriptor_(descriptor) { posix_fadvise(descriptor_, 0, 0, POSIX_FADV_RANDOM); }
-  ~ScatteredReads() { posix_fadvise(descriptor_, 0, 0, POSIX_FADV_NORMAL); }
-  ScatteredReads(const ScatteredReads&) = delete;
-  ScatteredReads& operator=(const ScatteredReads&) = delete;
-
- private:
-  int descriptor_;
-};
-
-// Text with the zeros behind it that JsonCursor wants.
-class JsonText {
- public:
-  char* Allocate(size_t length) {
-    bytes_.reset(new char[length + kJsonPadding]);
-    std::fill_n(bytes_.get() + length, kJsonPadding, '\0');
-    length_ = length;
-    return bytes_.get();
-  }
-  std::string_view view() const { return {bytes_.get(), length_}; }
-
- private:
-  std::unique_ptr<char[]> bytes_;
-  size_t length_ = 0;
-};
-
-struct ShardFile {
-  File file;
-  JsonText json;
+  uint64_t shards_limit = 0;
+  Wanted wanted;
 };
 
 std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
@@ -115,13 +47,14 @@ class Reader {
 
   bool Read() {
     if (request_.index_path && !ReadIndex(*request_.index_path)) return false;
+    if (request_.shard_paths.size() > request_.shards_limit) return false;
     shards_.resize(request_.shard_paths.size());
     files_.resize(shards_.size());
-    return ReadShards() && LayOutTable(shards_, request_.index_path ? &index_ : nullptr, table_);
+    return ReadShards() && EachIsAFileOfItsOwn() && LayOutTable(shards_, request_.index_path ? &index_ : nullptr, table_);
   }
 
   TableMemory& table() { return table_; }
-  const std::vector<ShardFile>& files() const { return files_; }
+  const std::vector<File>& files() const { return files_; }
   bool held_open() const { return files_.size() <= kMostHeldOpen; }
   const File* index_file() const { return request_.index_path ? &index_file_ : nullptr; }
 
@@ -129,7 +62,7 @@ class Reader {
   bool ReadIndex(const std::string& path) {
     if (!index_file_.Open(path) || index_file_.byte_length() > request_.index_limit) return false;
     const size_t length = index_file_.byte_length();
-    if (!index_file_.Read(index_json_.Allocate(length), length, 0)) return false;
+    if (!index_file_.Read(request_.wanted, index_json_.Allocate(length), length, 0)) return false;
     if (!ScanIndex(index_json_.view(), index_)) return false;
     const std::string folder = path.substr(0, path.rfind('/') + 1);
     for (const std::string_view name : index_.shard_names) request_.shard_paths.push_back(folder + std::string(name));
@@ -150,43 +83,52 @@ class Reader {
   }
 
   void ReadNext() {
+    JsonText json;  // of one header at a time: all together may be more than there is room for
     try {
       for (size_t shard = next_++; shard < shards_.size() && !failed_; shard = next_++) {
-        if (!ReadShard(request_.shard_paths[shard], shards_[shard], files_[shard])) failed_ = true;
+        if (!ReadShard(request_.shard_paths[shard], shards_[shard], files_[shard], json)) failed_ = true;
       }
     } catch (const std::bad_alloc&) {
       failed_ = true;
     }
   }
 
-  bool ReadShard(const std::string& path, ScannedShard& shard, ShardFile& source) const {
-    const auto& [file, json] = source;
-    if (!source.file.Open(path)) return false;
+  bool ReadShard(const std::string& path, ScannedShard& shard, File& file, JsonText& json) {
+    if (!file.Open(path)) return false;
     shard.name = BaseName(path);
     shard.path = path;
     shard.byte_length = file.byte_length();
     shard.inode = file.inode();
     shard.modified = file.modified();
-    if (!ReadHeader(source, shard)) return false;
-    if (!held_open()) source.file.Close();
+    if (!ReadHeader(file, shard, json)) return false;
+    if (!held_open()) file.Close();
     const uint64_t data_length = shard.byte_length - shard.data_offset;
     return ScanHeader(json.view(), data_length, request_.dtypes, shard.header);
   }
 
-  bool ReadHeader(ShardFile& source, ScannedShard& shard) const {
+  bool ReadHeader(const File& file, ScannedShard& shard, JsonText& text) {
     // Nothing is read ahead: the weights behind the header are not asked for.
-    const ScatteredReads scattered(source.file.number());
+    const ScatteredReads scattered(file.number());
     char first[kFirstRead];
     const size_t had = std::min<uint64_t>(shard.byte_length, sizeof first);
-    if (had < kPrefix || !source.file.Read(first, had, 0)) return false;
+    if (had < kPrefix || !file.Read(request_.wanted, first, had, 0)) return false;
     uint64_t length;
     memcpy(&length, first, sizeof length);
     if (length > request_.header_limit || length > shard.byte_length - kPrefix) return false;
+    if ((header_bytes_ += length) > request_.headers_limit) return false;
     shard.data_offset = kPrefix + length;
-    char* const json = source.json.Allocate(length);
+    char* const json = text.Allocate(length);
     const size_t here = std::min<size_t>(length, had - kPrefix);
     memcpy(json, first + kPrefix, here);
-    return here == length || source.file.Read(json + here, length - here, kPrefix + here);
+    return here == length || file.Read(request_.wanted, json + here, length - here, kPrefix + here);
+  }
+
+  // What two names lead to has each of its tensors twice.
+  bool EachIsAFileOfItsOwn() const {
+    std::vector<std::pair<uint64_t, uint64_t>> identities;
+    for (const File& file : files_) identities.push_back(file.identity());
+    std::sort(identities.begin(), identities.end());
+    return std::adjacent_find(identities.begin(), identities.end()) == identities.end();
   }
 
   Request request_;
@@ -194,9 +136,10 @@ class Reader {
   JsonText index_json_;
   ScannedIndex index_;
   std::vector<ScannedShard> shards_;
-  std::vector<ShardFile> files_;
+  std::vector<File> files_;
   TableMemory table_;
   std::atomic<size_t> next_ = 0;
+  std::atomic<uint64_t> header_bytes_ = 0;
   std::atomic<bool> failed_ = false;
 };
 
@@ -210,7 +153,9 @@ Napi::Object StateOf(Napi::Env env, const File& file) {
 
 class ReadJob : public Napi::AsyncWorker {
  public:
-  ReadJob(Napi::Env env, Request request) : AsyncWorker(env), deferred_(env), reader_(std::move(request)) {}
+  // `cancelled` is where the request looks; it stays for as long as the job runs.
+  ReadJob(Napi::Env env, Request request, const Napi::Object& cancelled)
+      : AsyncWorker(env), deferred_(env), cancelled_(Napi::Persistent(cancelled)), reader_(std::move(request)) {}
 
   Napi::Promise Promise() const { return deferred_.Promise(); }
 
@@ -233,9 +178,9 @@ class ReadJob : public Napi::AsyncWorker {
   }
 
   Napi::Value Handles(Napi::Env env) const {
-    const std::vector<ShardFile>& files = reader_.files();
+    const std::vector<File>& files = reader_.files();
     Napi::Array handles = Napi::Array::New(env, files.size());
-    for (uint32_t at = 0; at < files.size(); at++) handles.Set(at, NewDescriptor(env, files[at].file.descriptor()));
+    for (uint32_t at = 0; at < files.size(); at++) handles.Set(at, NewDescriptor(env, files[at].descriptor()));
     return handles;
   }
 
@@ -244,6 +189,7 @@ class ReadJob : public Napi::AsyncWorker {
 
  private:
   Napi::Promise::Deferred deferred_;
+  Napi::ObjectReference cancelled_;
   Reader reader_;
   bool read_ = false;
 };
@@ -257,8 +203,9 @@ std::vector<std::string> Strings(const Napi::Value& value) {
 
 }  // namespace
 
-// readCheckpoint(indexPath | null, shardPaths, dtypeNames, dtypeBits, headerLimit, indexLimit): a promise of the table, the
-// open files of the shards (null when there are too many to be held open) and the index's state; or of null, whenever anything is unusual or wrong.
+// readCheckpoint(indexPath | null, shardPaths, dtypeNames, dtypeBits, limits, cancelled): a promise of the table, the open
+// files of the shards (null when there are too many to be held open) and the index's state; or of null, whenever anything is
+// unusual or wrong, or the Int32Array `cancelled` is not 0.
 Napi::Value ReadCheckpoint(const Napi::CallbackInfo& info) {
   Request request;
   if (info[0].IsString()) request.index_path = info[0].As<Napi::String>().Utf8Value();
@@ -268,9 +215,15 @@ Napi::Value ReadCheckpoint(const Napi::CallbackInfo& info) {
     const Napi::Value size = bits.Get(static_cast<uint32_t>(request.dtypes.size()));
     request.dtypes.push_back({name, size.As<Napi::Number>().Uint32Value()});
   }
-  request.header_limit = static_cast<uint64_t>(info[4].As<Napi::Number>().Int64Value());
-  request.index_limit = static_cast<uint64_t>(info[5].As<Napi::Number>().Int64Value());
-  auto* job = new ReadJob(info.Env(), std::move(request));
+  const auto limits = info[4].As<Napi::Array>();
+  uint64_t* const places[] = {&request.header_limit, &request.headers_limit, &request.index_limit, &request.shards_limit};
+  for (uint32_t at = 0; at < std::size(places); at++) {
+    const Napi::Value limit = limits.Get(at);
+    *places[at] = static_cast<uint64_t>(limit.As<Napi::Number>().Int64Value());
+  }
+  const auto cancelled = info[5].As<Napi::Int32Array>();
+  request.wanted = Wanted(cancelled.Data());
+  auto* job = new ReadJob(info.Env(), std::move(request), cancelled);
   const Napi::Promise promise = job->Promise();
   job->Queue();
   return promise;

@@ -71,8 +71,8 @@ export interface Addon {
     shardPaths: readonly string[],
     dtypeNames: readonly string[],
     dtypeBits: readonly number[],
-    maxHeaderBytes: number,
-    maxIndexBytes: number,
+    limits: readonly number[], // bytes of a header, of all headers, of the index; shards
+    cancelled: Int32Array, // a job that finds it not 0 gives null
   ): Promise<NativeQuickRead | null>
   createMemory(label: string, byteLength: number): object
   fillMemory(memory: object, source: object, begin: number, end: number, dropBehind: boolean): Promise<void>

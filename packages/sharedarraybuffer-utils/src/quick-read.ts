@@ -9,7 +9,10 @@ export interface FormatFacts {
   /** Element types as headers name them, with their bits; a type's position is its number in the table. */
   readonly dtypeBits: Readonly<Record<string, number>>
   readonly maxHeaderBytes: number
+  /** Of all headers together. */
+  readonly maxHeadersBytes: number
   readonly maxIndexBytes: number
+  readonly maxShards: number
 }
 
 /** A checkpoint whose headers were read and checked, and agree with its index. */
@@ -36,13 +39,29 @@ export interface NativeQuickRead extends Omit<QuickRead, 'descriptors'> {
  *
  * @returns null without the addon and for whatever is unusual or wrong, with nothing left open: reading the files in the
  * ordinary way then tells what it is
+ * @throws the signal's reason
  */
-export async function readQuickly(source: QuickReadSource, format: FormatFacts): Promise<QuickRead | null> {
+export async function readQuickly(
+  source: QuickReadSource,
+  format: FormatFacts,
+  signal?: AbortSignal,
+): Promise<QuickRead | null> {
   if (addon === null) return null
-  const { dtypeBits, maxHeaderBytes, maxIndexBytes } = format
+  const { dtypeBits, maxHeaderBytes, maxHeadersBytes, maxIndexBytes, maxShards } = format
   const indexPath = 'indexPath' in source ? source.indexPath : null
   const shardPaths = 'shardPaths' in source ? source.shardPaths : []
   const dtypes = [Object.keys(dtypeBits), Object.values(dtypeBits)] as const
-  const read = await addon.readCheckpoint(indexPath, shardPaths, ...dtypes, maxHeaderBytes, maxIndexBytes)
-  return read && { ...read, descriptors: read.descriptors?.map((file) => new Descriptor(file)) ?? null }
+  const limits = [maxHeaderBytes, maxHeadersBytes, maxIndexBytes, maxShards]
+  // Shared memory stays where it is, whatever the collector moves.
+  const cancelled = new Int32Array(new SharedArrayBuffer(4))
+  const cancel = (): void => void Atomics.store(cancelled, 0, 1)
+  signal?.addEventListener('abort', cancel)
+  if (signal?.aborted) cancel()
+  try {
+    const read = await addon.readCheckpoint(indexPath, shardPaths, ...dtypes, limits, cancelled)
+    if (read === null) signal?.throwIfAborted()
+    return read && { ...read, descriptors: read.descriptors?.map((file) => new Descriptor(file)) ?? null }
+  } finally {
+    signal?.removeEventListener('abort', cancel)
+  }
 }
