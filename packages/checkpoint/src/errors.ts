@@ -11,6 +11,7 @@ export type CheckpointErrorCode =
   | 'SHARD_UNREADABLE'
   | 'SHARD_FOREIGN'
   | 'SHARD_TWICE'
+  | 'SHARD_LEFT_OUT'
   | 'TENSOR_IN_NO_SHARD'
   | 'TENSOR_IN_OTHER_SHARD'
   | 'TENSOR_IN_TWO_SHARDS'

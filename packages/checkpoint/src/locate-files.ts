@@ -29,7 +29,14 @@ export interface LocateOptions {
 export type LocatedFiles = {
   /** What messages call the checkpoint. */
   readonly label: string
-} & ({ readonly indexPath: string } | { readonly shardPaths: readonly string[] })
+} & (
+  | {
+      readonly indexPath: string
+      /** The names of the files in its folder, where they were read. */
+      readonly beside?: readonly string[]
+    }
+  | { readonly shardPaths: readonly string[] }
+)
 
 /** The file names that model libraries write, without their ending: transformers, diffusers, PEFT. They come first. */
 const STEMS = ['model', 'diffusion_pytorch_model', 'adapter_model']
@@ -94,13 +101,13 @@ async function locateInFolder(folder: string, options: LocateOptions): Promise<L
   const { variant } = options
   for (const stem of STEMS) {
     const usual = groups.find(({ base }) => base === (variant === undefined ? stem : `${stem}.${variant}`))
-    const located = usual === undefined ? null : takeFrom(folder, usual, options)
+    const located = usual === undefined ? null : takeFrom(folder, names, usual, options)
     if (located !== null) return located
   }
   const snapshot = groups.length === 0 ? await snapshotInFolder(folder) : null
   if (snapshot !== null) return locateInFolder(snapshot, options)
   const wanted = await distinct(folder, variant === undefined ? groups : groups.filter(hasVariant(variant)))
-  const only = wanted.length === 1 ? takeFrom(folder, wanted[0]!, options) : null
+  const only = wanted.length === 1 ? takeFrom(folder, names, wanted[0]!, options) : null
   if (only !== null) return only
   throw notOne(folder, groups, wanted, variant)
 }
@@ -136,7 +143,12 @@ async function shardsNamedBy(indexPath: string): Promise<readonly string[]> {
 }
 
 /** The checkpoint that files of one name are; null for shards without an index, which may be those of two saves. */
-function takeFrom(folder: string, files: WeightFiles, { prefer }: LocateOptions): LocatedFiles | null {
+function takeFrom(
+  folder: string,
+  beside: readonly string[],
+  files: WeightFiles,
+  { prefer }: LocateOptions,
+): LocatedFiles | null {
   const { single, indexes, shards } = files
   const [index] = indexes
   if (indexes.length > 1 || (index !== undefined && single !== null && prefer === undefined)) {
@@ -148,7 +160,7 @@ function takeFrom(folder: string, files: WeightFiles, { prefer }: LocateOptions)
   }
   if (index !== undefined && !(single !== null && prefer === 'single')) {
     const indexPath = join(folder, index)
-    return { label: indexPath, indexPath }
+    return { label: indexPath, indexPath, beside }
   }
   const file = single ?? (shards.length === 1 && shards[0]!.count === 1 ? shards[0]!.name : null)
   return file === null ? null : { label: folder, shardPaths: [join(folder, file)] }

@@ -2,6 +2,7 @@ import { checkArgument, checkOptions, rules, type Selection } from '@onecopy/saf
 import { type ByteRange, FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { Checkpoint } from './checkpoint.ts'
 import type { Directory } from './directory.ts'
+import { assertNoneLeftOut } from './left-out.ts'
 import { type CheckpointSource, type LocateOptions, locateFiles } from './locate-files.ts'
 import { openSelected } from './open-selected.ts'
 import { closeShards, type OpenShard } from './open-shard.ts'
@@ -89,8 +90,16 @@ async function open(source: CheckpointSource, options: OpenOptions): Promise<Che
 
 async function readFiles(source: CheckpointSource, options: OpenOptions): Promise<{ label: string; read: ReadFiles }> {
   const files = await locateFiles(source, options)
-  const { signal } = options
-  return { label: files.label, read: (await readQuickly(files, signal)) ?? (await readStrictly(files, signal)) }
+  const read = (await readQuickly(files, options.signal)) ?? (await readStrictly(files, options.signal))
+  if (!('indexPath' in files)) return { label: files.label, read }
+  try {
+    const names = read.shards.map(({ name }) => name)
+    assertNoneLeftOut(files.indexPath, names, files.beside)
+    return { label: files.label, read }
+  } catch (error) {
+    closeShards(read.shards)
+    throw error
+  }
 }
 
 /** Each shape of a source, and what it may not be; whether there is a checkpoint is found out by looking. */

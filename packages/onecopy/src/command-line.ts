@@ -13,12 +13,15 @@ import {
   parseReaders,
   parseSize,
   parseSocket,
+  parseSource,
   parseThreads,
   parseTrials,
 } from './option-values.ts'
 import { printable } from './terminal/printable.ts'
 
-const CHECKPOINT = 'a folder, a .safetensors file, a shard index, or hf:org/name[@revision] in the local cache'
+const CHECKPOINT =
+  'a folder, a .safetensors file, a shard index, or hf:org/name[/sub-folder][@revision] in the local cache'
+const OR_SHARDS = `${CHECKPOINT}; or the list of its shards`
 
 const EXAMPLES = `
 Examples:
@@ -61,7 +64,7 @@ function addFileCommands(program: Command): void {
   program
     .command('inspect')
     .description('show what a checkpoint holds, from its headers alone')
-    .argument('<checkpoint>', CHECKPOINT)
+    .argument('<checkpoint...>', OR_SHARDS, parseSource)
     .option('--json', 'everything, with exact numbers, as one JSON object')
     .option('--tensors <glob>', 'list only tensors whose whole name matches: * (no dots) ** ? {a,b}')
     .addOption(new Option('--sort <order>', 'order of the tensors').choices(['name', 'size', 'file']).default('file'))
@@ -74,7 +77,7 @@ function addFileCommands(program: Command): void {
   program
     .command('verify')
     .description('check headers, index and file sizes against each other; exit code 1 when something is wrong')
-    .argument('<checkpoint>', CHECKPOINT)
+    .argument('<checkpoint...>', OR_SHARDS, parseSource)
     .option('--deep', 'also read every byte, and show the sha256 of each tensor')
     .option('--json', 'the result as one JSON object')
     .addOption(variantOption())
@@ -89,7 +92,11 @@ function addPlan(program: Command): void {
   program
     .command('plan')
     .description('decide which worker gets which tensors and slices, from headers alone')
-    .argument('<checkpoint>', `${CHECKPOINT}; or what \`onecopy inspect --json\` printed where the checkpoint is`)
+    .argument(
+      '<checkpoint...>',
+      `${OR_SHARDS}; or what \`onecopy inspect --json\` printed where the checkpoint is`,
+      parseSource,
+    )
     .option('--tp <count>', 'tensor parallel: workers that share each layer', parsePlaces)
     .option('--pp <count>', 'pipeline stages: runs of layers', parsePlaces)
     .option('--ep <count>', 'expert parallel: workers that share the experts', parsePlaces)
@@ -172,7 +179,7 @@ function addCoordinatorCommands(program: Command): void {
     .command('publish')
     .description('publish a checkpoint, or a new version of it, with a running coordinator')
     .argument('<name>', 'what clients call it')
-    .argument('<checkpoint>', CHECKPOINT)
+    .argument('<checkpoint...>', OR_SHARDS, parseSource)
     .addOption(socketOption())
     .addOption(backingOption())
     .option('--pin', 'never give it up for want of room; with file backing lock it in RAM')
@@ -212,7 +219,7 @@ function addDemo(program: Command): void {
   program
     .command('demo')
     .description('let threads and processes read one copy of a checkpoint, and show times, checksums and memory')
-    .argument('[checkpoint]', `${CHECKPOINT}; without one, one is generated`)
+    .argument('[checkpoint...]', `${OR_SHARDS}; without one, one is generated`, parseSource)
     .option('--threads <count>', 'threads of this process that read the weights', parseThreads, 4)
     .option('--processes <count>', 'further processes that attach to them', parseProcesses, 3)
     .addOption(backingOption())
@@ -227,7 +234,8 @@ function addDemo(program: Command): void {
     .addOption(preferOption())
     .action(async (checkpoint, options) => {
       const { demo } = await import('./commands/demo.ts')
-      if (!(await demo(checkpoint, options))) process.exitCode = 1
+      // No word at all is an empty list.
+      if (!(await demo(checkpoint.length === 0 ? undefined : checkpoint, options))) process.exitCode = 1
     })
 }
 
@@ -235,7 +243,7 @@ function addBench(program: Command): void {
   program
     .command('bench')
     .description('measure a checkpoint on this machine: cold start, attaching, and memory that readers share')
-    .argument('<checkpoint>', CHECKPOINT)
+    .argument('<checkpoint...>', OR_SHARDS, parseSource)
     .option('--trials <count>', 'trials behind each figure', parseTrials, 5)
     .option('--readers <count>', 'the most threads and processes that share the weights', parseReaders, 4)
     .option('--only <groups>', 'some of cold-start, attach, sharing, separated by commas', parseGroups)

@@ -1,3 +1,4 @@
+import { homedir } from 'node:os'
 import { InvalidArgumentError } from 'commander'
 import { GROUPS, type Group } from './commands/bench/result.ts'
 import { parseByteLength } from './terminal/units.ts'
@@ -25,6 +26,20 @@ const MAX_MILLISECONDS = 2 ** 31 - 1
 
 /** The largest user and group id; the one above it means "none" to the kernel. */
 const MAX_ID = 2 ** 32 - 2
+
+/** A checkpoint as a command is asked for it: what `openCheckpoint` takes. */
+export type Source = string | readonly string[]
+
+/** One word of a checkpoint's argument; a second makes it a list of shards. */
+export function parseSource(text: string, previous?: Source): Source {
+  const path = fromHome(text)
+  return previous === undefined ? path : [previous, path].flat()
+}
+
+/** With this user's home folder for a `~` that the shell has left: in quotes, or behind `name=`. */
+export function fromHome(path: string): string {
+  return path.replace(/^~(?=\/|$)/, () => homedir())
+}
 
 export function parseThreads(text: string): number {
   return parseWholeNumber(text, 1, MAX_THREADS)

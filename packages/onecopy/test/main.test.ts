@@ -1,6 +1,8 @@
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { openSync, readFileSync, renameSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { onecopy, startOnecopy, temporaryFolder } from './run-onecopy.ts'
+import { MAIN, onecopy, startOnecopy, temporaryFolder } from './run-onecopy.ts'
 import { writeNames } from './small-checkpoints.ts'
 
 const COMMANDS = ['inspect', 'verify', 'serve', 'status', 'publish', 'retire', 'run', 'demo']
@@ -43,7 +45,7 @@ describe('onecopy', () => {
     [['unspect', 'x'], "unknown command 'unspect'"],
     [['help', 'unspect'], "unknown command 'unspect'"],
     [['inspect'], "missing required argument 'checkpoint'"],
-    [['inspect', 'x', 'y'], 'too many arguments'],
+    [['retire', 'x', 'y'], 'too many arguments'],
     [['inspect', 'x', '--sort', 'colour'], 'Allowed choices are name, size, file'],
     [['demo', '--threads', '0'], 'a whole number from 1 to 1024'],
     [['demo', '--size', 'huge'], 'a size such as 512MiB'],
@@ -82,6 +84,40 @@ describe('onecopy', () => {
     const { stderr } = await onecopy('inspect', '/no/such\u001b[31m/path\u009b')
     expect(stderr).toContain('/no/such\\u001b[31m/path\\u009b')
     for (const control of ['\u001b', '\u009b']) expect(stderr).not.toContain(control)
+  })
+
+  test('a list of shards is one checkpoint, and ~ that the shell left is the home folder', async () => {
+    const home = temporaryFolder()
+    for (const name of ['a', 'b']) renameSync(writeNames(home, [name]), join(home, `${name}.safetensors`))
+    const env = { HOME: home }
+    for (const command of ['inspect', 'verify']) {
+      const args = [command, '--json', '~/a.safetensors', '~/b.safetensors']
+      const { code, stdout, stderr } = await startOnecopy(args, env).outcome
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+      expect(stdout).toContain(home)
+    }
+    const { stdout } = await startOnecopy(['inspect', '--json', '~/a.safetensors', '~/b.safetensors'], env).outcome
+    expect(JSON.parse(stdout).tensors.map(({ name }: { name: string }) => name)).toEqual(['a', 'b'])
+  })
+
+  test.each(['inspect', 'verify'])('%s to a full disk is a failure that says so', async (command) => {
+    const path = writeNames(temporaryFolder(), ['a'])
+    const child = spawnSync(process.execPath, [MAIN, command, path], {
+      stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'],
+      encoding: 'utf8',
+      timeout: 60_000,
+    })
+    expect(child.status).toBe(1)
+    expect(child.stderr).toMatch(/^onecopy: Cannot write to the standard output: ENOSPC.* \(OUTPUT_UNWRITABLE\)\n$/)
+  })
+
+  test.each(['inspect', 'verify', 'serve'])('%s folds what it says to the width of the terminal', async (command) => {
+    const folder = join(temporaryFolder(), 'sub')
+    const { stdout, stderr } = await startOnecopy([command, folder], { COLUMNS: '60' }).outcome
+    const words = (stdout + stderr).split('\n')
+    for (const line of words)
+      if (/ /.test(line.trim()) && !line.includes(folder)) expect(line.length).toBeLessThanOrEqual(60)
+    expect(words.length).toBeGreaterThan(2)
   })
 
   test('a reader that closes the pipe early is no failure', async () => {

@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { addServed, parseServed } from '../src/commands/serve/served-checkpoint.ts'
@@ -20,6 +21,9 @@ describe('parseServed', () => {
     ['x=hf:org/name@main', 'x', 'hf:org/name@main'],
     ['x=a=b', 'x', resolve('a=b')],
     ['=x', '=x', resolve('=x')],
+    ['m=~/models/m', 'm', join(homedir(), 'models/m')],
+    ['~/models/m', 'm', join(homedir(), 'models/m')],
+    ['m=./~/m', 'm', resolve('./~/m')],
   ])('%s is %s from %s', (text, name, source) => {
     expect(parseServed(text)).toEqual({ name, source })
   })

@@ -1,5 +1,16 @@
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
@@ -80,6 +91,94 @@ describe('verify', () => {
     expect(code).toBe(0)
     expect(stdout).toContain('· The index claims a total_size of 1,234 bytes; the tensors have 88')
   })
+
+  test('what stands beside a checkpoint is noted, and no failure', async () => {
+    const folder = temporaryFolder()
+    await saveTwoShards(folder)
+    const uuid = '01234567-89ab-cdef-0123-456789abcdef'
+    const names = ['model-mtp-of-00002.safetensors', `${FIRST}.${uuid}.tmp`, `${SECOND}.incomplete`]
+    for (const name of names) copyFileSync(join(folder, FIRST), join(folder, name))
+    const { code, stdout } = await onecopy('verify', folder)
+    expect(code).toBe(0)
+    expect(stdout).toContain(`· 1 safetensors file beside those of the index, not looked at: "${names[0]}"`)
+    expect(stdout).toContain(`· 1 file left by an interrupted save: "${names[1]}"`)
+    expect(stdout).toContain(`· 1 file left by an interrupted download: "${names[2]}"`)
+  })
+
+  test('numbers that are missing are a failure: in an index and in a list; one shard alone is noted', async () => {
+    const folder = temporaryFolder()
+    await saveTwoShards(folder)
+    const renamed = [FIRST, SECOND].map((name) => name.replace('of-00002', 'of-00004'))
+    for (const [at, name] of [FIRST, SECOND].entries()) renameSync(join(folder, name), join(folder, renamed[at]!))
+    const list = renamed.map((name) => join(folder, name))
+    editIndex(folder, (index) => {
+      for (const name of Object.keys(index.weight_map)) {
+        index.weight_map[name] = index.weight_map[name]!.replace('of-00002', 'of-00004')
+      }
+    })
+    for (const source of [[folder], list]) {
+      const { code, stdout } = await onecopy('verify', ...source)
+      expect(code).toBe(1)
+      expect(stdout).toContain(
+        '✗ index    By their names there are 4 shards of "model", and here are 2; missing: 3, 4 (SHARD_NOT_FOUND)',
+      )
+    }
+    const alone = await onecopy('verify', list[0]!)
+    expect(alone.code).toBe(0)
+    expect(alone.stdout).toContain('· This is shard 1 of 4 alone; the others were not looked at')
+  })
+
+  test('a file that is another is said to be that, with what mends it', async () => {
+    const folder = temporaryFolder()
+    await saveTwoShards(folder)
+    writeFileSync(
+      join(folder, SECOND),
+      `version https://git-lfs.github.com/spec/v1\noid sha256:${'a'.repeat(64)}\nsize 9\n`,
+    )
+    const { code, stdout } = await onecopy('verify', folder)
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/^✗ headers .*a Git LFS pointer.* lfs pull \(SAFETENSORS_HEADER_TOO_LARGE\)$/m)
+  })
+
+  test.each([
+    ['sha256', SECOND],
+    ['sha1', FIRST],
+    ['sha1', 'model.safetensors.index.json'],
+  ] as const)(
+    '--deep finds that a blob of the hub, called by its %s, is not what it was: %s',
+    async (kind, damaged) => {
+      const saved = temporaryFolder()
+      await saveTwoShards(saved)
+      const model = join(temporaryFolder(), 'models--org--name')
+      const snapshot = join(model, 'snapshots', 'abc')
+      for (const path of [snapshot, join(model, 'blobs')]) mkdirSync(path, { recursive: true })
+      for (const name of readdirSync(saved)) {
+        const bytes = readFileSync(join(saved, name))
+        const git = kind === 'sha1' || name.endsWith('.json')
+        const blob = git
+          ? createHash('sha1').update(`blob ${bytes.byteLength}\0`).update(bytes).digest('hex')
+          : createHash('sha256').update(bytes).digest('hex')
+        writeFileSync(join(model, 'blobs', blob), bytes)
+        symlinkSync(`../../blobs/${blob}`, join(snapshot, name))
+      }
+      const sound = await onecopy('verify', snapshot, '--deep')
+      expect(sound.stdout).toContain('every file is what its name in the Hugging Face cache says')
+      expect(sound.code).toBe(0)
+      const path = join(snapshot, damaged)
+      const bytes = readFileSync(path)
+      // What no other check sees: another value of a tensor, and a tab for a space in JSON.
+      if (damaged.endsWith('.json')) bytes[bytes.indexOf(' ')] = 0x09
+      else bytes[bytes.byteLength - 1]! ^= 1
+      writeFileSync(path, bytes)
+      expect((await onecopy('verify', snapshot)).code).toBe(0)
+      const { code, stdout } = await onecopy('verify', snapshot, '--deep')
+      expect(code).toBe(1)
+      expect(stdout).toContain(`✗ bytes    "${path}" has `)
+      expect(stdout).toMatch(
+        /fetch it again with: hf download org\/name --revision abc --force-download \(BLOB_DAMAGED\)$/m,
+      )
+    },
+  )
 
   test('--deep --json gives the sha256 of each tensor', async () => {
     const folder = temporaryFolder()

@@ -1,5 +1,7 @@
 import { open, rm, stat, writeFile } from 'node:fs/promises'
 import { CommandError } from '../errors.ts'
+import type { Source } from '../option-values.ts'
+import { print } from '../terminal/print.ts'
 import { styleOf } from '../terminal/style.ts'
 import { printableJson } from '../terminal/text.ts'
 import { measureAttach } from './bench/attach.ts'
@@ -26,15 +28,15 @@ export interface BenchOptions extends SubjectOptions {
 }
 
 /** Measures a checkpoint on this machine, and prints the figures. */
-export async function bench(source: string, options: BenchOptions): Promise<void> {
+export async function bench(source: Source, options: BenchOptions): Promise<void> {
   const { json = false, html } = options
   // Before anything takes minutes.
   if (html !== undefined) await assertWritable(html)
   const subject = await openSubject(source, options)
   try {
     const result = await measure(subject, options)
-    const text = json ? printableJson(result) : reportLines(result, styleOf(process.stdout)).join('\n')
-    process.stdout.write(`${text}\n`)
+    if (json) process.stdout.write(`${printableJson(result)}\n`)
+    else print(reportLines(result, styleOf(process.stdout)))
     if (html !== undefined) await writeFile(html, reportHtml(result)).catch((cause) => unwritable(html, cause))
   } finally {
     subject.checkpoint.close()

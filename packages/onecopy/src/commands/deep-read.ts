@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import type { Checkpoint, TensorView } from '@onecopy/checkpoint'
+import type { BlobCheck } from './blob-check.ts'
 import { piecesOf } from './tensor-pieces.ts'
 
 /** Tensors brought into RAM together while those before them are hashed. */
@@ -16,11 +17,12 @@ export interface TensorHash {
 /**
  * Reads every byte of every tensor once and hashes it, in file order. Pages are brought in before they are touched, so a
  * block that the disk cannot read is an error and not the end of the process.
- * @throws SharedMemoryError RESIDENCY_FAILED naming the file and the bytes
+ * @throws SharedMemoryError RESIDENCY_FAILED naming the file and the bytes; CommandError BLOB_DAMAGED
  */
 export async function hashTensors(
   checkpoint: Checkpoint,
   onProgress: (doneBytes: number) => void,
+  blobs: BlobCheck,
 ): Promise<TensorHash[]> {
   const hashes: TensorHash[] = []
   const batches = [...batchesOf(checkpoint)]
@@ -33,8 +35,10 @@ export async function hashTensors(
     coming.catch(() => {})
     for (const { name, byteLength, buffer } of batch) {
       const hash = createHash('sha256')
+      await blobs.nextTensor()
       for (const piece of piecesOf(buffer)) {
         hash.update(piece)
+        blobs.update(piece)
         doneBytes += piece.byteLength
         onProgress(doneBytes)
         await setImmediate()
@@ -42,6 +46,7 @@ export async function hashTensors(
       hashes.push({ name, byteLength, sha256: hash.digest('hex') })
     }
   }
+  await blobs.end()
   return hashes
 }
 

@@ -1,6 +1,8 @@
 import { freemem, tmpdir } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
 import type { Checkpoint } from '@onecopy/checkpoint'
+import type { Source } from '../option-values.ts'
+import { print } from '../terminal/print.ts'
 import { ProgressBar } from '../terminal/progress-bar.ts'
 import { styleOf } from '../terminal/style.ts'
 import { printableJson } from '../terminal/text.ts'
@@ -24,7 +26,7 @@ export interface DemoOptions extends WeightsOptions {
 }
 
 /** Runs the demo and prints what came of it; false when a thread or process saw anything else than what is in the files. */
-export async function demo(source: string | undefined, options: DemoOptions): Promise<boolean> {
+export async function demo(source: Source | undefined, options: DemoOptions): Promise<boolean> {
   if (source !== undefined) return show(await measure(source, null, options), options)
   assertRoomFor(options.size, tmpdir())
   const folder = new TemporaryFolder('onecopy-demo-')
@@ -43,12 +45,12 @@ export async function demo(source: string | undefined, options: DemoOptions): Pr
 }
 
 function show(result: DemoResult, { json = false }: DemoOptions): boolean {
-  const text = json ? printableJson(figuresOf(result)) : reportLines(result, styleOf(process.stdout)).join('\n')
-  process.stdout.write(`${text}\n`)
+  if (json) process.stdout.write(`${printableJson(figuresOf(result))}\n`)
+  else print(reportLines(result, styleOf(process.stdout)))
   return [...result.threads, ...result.processes].every((reader) => isRight(reader, result))
 }
 
-async function measure(source: string, generateMs: number | null, options: DemoOptions): Promise<DemoResult> {
+async function measure(source: Source, generateMs: number | null, options: DemoOptions): Promise<DemoResult> {
   const memoryBefore = readMemory()
   const weights = await openWeights(source, options)
   try {

@@ -1,5 +1,7 @@
 import { openCheckpoint } from '@onecopy/checkpoint'
 import { compareUtf8, type ShardIndex } from '@onecopy/safetensors'
+import type { Source } from '../option-values.ts'
+import { print } from '../terminal/print.ts'
 import { printable } from '../terminal/printable.ts'
 import { type Style, styleOf } from '../terminal/style.ts'
 import { factLines, tableLines } from '../terminal/table.ts'
@@ -21,16 +23,14 @@ export interface InspectOptions {
 const MAX_SHOWN_VALUE = 200
 
 /** Prints what a checkpoint holds. */
-export async function inspect(source: string, options: InspectOptions): Promise<void> {
+export async function inspect(source: Source, options: InspectOptions): Promise<void> {
   const { variant, prefer } = options
   using checkpoint = await openCheckpoint(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
   const summary = summarize(checkpoint)
   const index = await readIndexOf(checkpoint)
   const tensors = sorted(filtered(summary.tensors, options.tensors), options.sort)
-  const text = options.json
-    ? printableJson(jsonOf(summary, index, tensors))
-    : reportLines(summary, index, tensors, options.tensors, styleOf(process.stdout)).join('\n')
-  process.stdout.write(`${text}\n`)
+  if (options.json) process.stdout.write(`${printableJson(jsonOf(summary, index, tensors))}\n`)
+  else print(reportLines(summary, index, tensors, options.tensors, styleOf(process.stdout)))
 }
 
 function filtered(tensors: readonly TensorRow[], glob: string | undefined): readonly TensorRow[] {
@@ -94,7 +94,7 @@ function reportLines(
     ...shardLines(summary, dim),
     '',
     ...(glob === undefined ? [] : [printable(selection), '']),
-    ...(tensors.length === 0 ? [] : [...tensorLines(tensors, dim), '']),
+    ...(tensors.length === 0 ? [] : [...tensorLines(tensors, shards.length > 1, dim), '']),
     ...metadataLines(summary, index, bold, dim),
   ].slice(0, -1)
 }
@@ -120,15 +120,22 @@ function shardLines({ shards }: CheckpointSummary, dim: Style['dim']): string[] 
   return tableLines([{ title: 'shard' }, right('tensors'), right('weights'), right('header')], rows, dim)
 }
 
-function tensorLines(tensors: readonly TensorRow[], dim: Style['dim']): string[] {
+/** The shard of each tensor stands there where there is more than one. */
+function tensorLines(tensors: readonly TensorRow[], withShard: boolean, dim: Style['dim']): string[] {
   const rows = tensors.map(({ name, dtype, shape, byteLength, shard }) => [
     displayName(name),
     dtype,
     `[${shape.join(', ')}]`,
     formatBytes(byteLength),
-    displayName(shard),
+    ...(withShard ? [displayName(shard)] : []),
   ])
-  const columns = [{ title: 'tensor' }, { title: 'dtype' }, right('shape'), right('size'), { title: 'shard' }]
+  const columns = [
+    { title: 'tensor' },
+    { title: 'dtype' },
+    right('shape'),
+    right('size'),
+    ...(withShard ? [{ title: 'shard' }] : []),
+  ]
   return tableLines(columns, rows, dim)
 }
 

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { Plan, type PlanDiff, planPlacement } from '@onecopy/placement'
 import { CommandError } from '../errors.ts'
+import type { Source } from '../option-values.ts'
+import { print } from '../terminal/print.ts'
 import { printable } from '../terminal/printable.ts'
 import { styleOf } from '../terminal/style.ts'
 import { printableJson } from '../terminal/text.ts'
@@ -21,20 +23,16 @@ export interface PlanOptions extends PlanSettings {
 }
 
 /** Plans which worker gets which tensors and slices, and prints it: a table for people, the plan itself for programs. */
-export async function plan(source: string, options: PlanOptions): Promise<void> {
+export async function plan(source: Source, options: PlanOptions): Promise<void> {
   const previous = options.diff === undefined ? null : await readPlan(options.diff)
   const planned = await readIndex(source, options)
   const { policy, origin } = await policyOf(planned, options)
   const topology = await topologyOf(policy, options)
   const result = planPlacement(planned.index, topology, policy)
   const diff = previous === null ? null : result.diff(previous)
-  const text = options.json
-    ? // Alone, this is a file for --diff and for `Plan.parse`.
-      diff === null
-      ? printable(result.toString())
-      : printableJson(diff)
-    : linesOf(result, diff, { label: planned.label, origin }, options).join('\n')
-  process.stdout.write(`${text}\n`)
+  if (!options.json) print(linesOf(result, diff, { label: planned.label, origin }, options))
+  // Alone, this is a file for --diff and for `Plan.parse`.
+  else process.stdout.write(`${diff === null ? printable(result.toString()) : printableJson(diff)}\n`)
 }
 
 function linesOf(result: Plan, diff: PlanDiff | null, names: PlanNames, { explain }: PlanOptions): string[] {

@@ -1,4 +1,5 @@
 import { coordinatorStatus, publishTo } from '@onecopy/client'
+import type { Source } from '../option-values.ts'
 import { displayName } from '../terminal/text.ts'
 import { formatBytes, formatMs } from '../terminal/units.ts'
 import { QUESTIONS } from './questions.ts'
@@ -12,7 +13,7 @@ export interface PublishCommandOptions {
 }
 
 /** Publishes a checkpoint with a running coordinator, and says what it became. */
-export async function publish(name: string, source: string, options: PublishCommandOptions): Promise<void> {
+export async function publish(name: string, source: Source, options: PublishCommandOptions): Promise<void> {
   const { socket, backing, pin = false, onDemand = false } = options
   const connect = { ...(socket !== undefined && { socket }), name: QUESTIONS.publish }
   const started = performance.now()

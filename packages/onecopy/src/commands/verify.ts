@@ -1,13 +1,17 @@
 import { type Checkpoint, openCheckpoint } from '@onecopy/checkpoint'
+import type { Source } from '../option-values.ts'
 import { errorCode } from '../terminal/error-message.ts'
+import { print } from '../terminal/print.ts'
 import { printable } from '../terminal/printable.ts'
 import { ProgressBar } from '../terminal/progress-bar.ts'
 import { styleOf } from '../terminal/style.ts'
 import { factLines } from '../terminal/table.ts'
 import { displayName, printableJson } from '../terminal/text.ts'
 import { formatBytes, formatCount, formatMs, formatRate } from '../terminal/units.ts'
+import { BlobCheck, checkBlob } from './blob-check.ts'
 import { type CheckpointSummary, readIndexOf, summarize } from './checkpoint-summary.ts'
 import { hashTensors, type TensorHash } from './deep-read.ts'
+import { assertAllNumbers, folderNotes } from './verify-folder.ts'
 import { advisoryNotes } from './verify-notes.ts'
 import { CHECKS, type Check, checkOf } from './verify-stages.ts'
 
@@ -40,13 +44,14 @@ interface VerifyResult {
 const MIN_RATED_BYTES = 2 ** 20
 
 /** Runs all checks on a checkpoint and prints what came of each; false when one failed. */
-export async function verify(source: string, options: VerifyOptions): Promise<boolean> {
+export async function verify(source: Source, options: VerifyOptions): Promise<boolean> {
   const result = await check(source, options)
-  process.stdout.write(`${options.json ? printableJson(result) : reportLines(result).join('\n')}\n`)
+  if (options.json) process.stdout.write(`${printableJson(result)}\n`)
+  else print(reportLines(result))
   return result.ok
 }
 
-async function check(source: string, { deep = false, variant, prefer }: VerifyOptions): Promise<VerifyResult> {
+async function check(source: Source, { deep = false, variant, prefer }: VerifyOptions): Promise<VerifyResult> {
   const wanted = CHECKS.filter((name) => deep || name !== 'bytes')
   let passed: readonly CheckResult[] = []
   let notes: readonly string[] = []
@@ -55,22 +60,23 @@ async function check(source: string, { deep = false, variant, prefer }: VerifyOp
     checkpoint = await openCheckpoint(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
     const summary = summarize(checkpoint)
     const index = await readIndexOf(checkpoint)
+    notes = [...advisoryNotes(summary, index), ...(await folderNotes(summary, index !== null))]
+    assertAllNumbers(summary, index !== null)
     passed = openedChecks(summary, index !== null)
-    notes = advisoryNotes(summary, index)
-    const read = deep ? await readEverything(checkpoint) : null
+    const read = deep ? await readEverything(checkpoint, index !== null) : null
     const checks = read === null ? passed : [...passed, read.result]
     return { source: checkpoint.label, ok: true, checks, notes, error: null, tensors: read?.hashes ?? null }
   } catch (error) {
     const code = errorCode(error)
     if (code === null || !(error instanceof Error)) throw error
-    const failed = passed.length > 0 ? 'bytes' : checkOf(error)
+    const failed = passed.length > 0 ? 'bytes' : checkpoint === undefined ? checkOf(error) : 'index'
     const checks = wanted.map((name): CheckResult => {
       if (name === failed) return { check: name, ok: false, detail: `${error.message} (${code})` }
       const before = wanted.indexOf(name) < wanted.indexOf(failed)
       const known = passed.find((result) => result.check === name)
       return known ?? { check: name, ok: before ? true : null, detail: before ? 'no fault found' : 'not checked' }
     })
-    const label = checkpoint?.label ?? source
+    const label = checkpoint?.label ?? [source].flat().join(' ')
     return { source: label, ok: false, checks, notes, error: { code, message: error.message }, tensors: null }
   } finally {
     checkpoint?.close()
@@ -98,15 +104,21 @@ function openedChecks(summary: CheckpointSummary, hasIndex: boolean): CheckResul
   ]
 }
 
-async function readEverything(checkpoint: Checkpoint): Promise<{ result: CheckResult; hashes: readonly TensorHash[] }> {
+async function readEverything(
+  checkpoint: Checkpoint,
+  hasIndex: boolean,
+): Promise<{ result: CheckResult; hashes: readonly TensorHash[] }> {
   const bar = new ProgressBar('reading', checkpoint.byteLength)
   const started = performance.now()
   try {
-    const hashes = await hashTensors(checkpoint, (doneBytes) => bar.update(doneBytes))
+    const blobs = await BlobCheck.of(checkpoint)
+    if (hasIndex) await checkBlob(checkpoint.label)
+    const hashes = await hashTensors(checkpoint, (doneBytes) => bar.update(doneBytes), blobs)
     const ms = performance.now() - started
     // The rate of a few kilobytes would be that of the calls around them.
     const rate = checkpoint.byteLength < MIN_RATED_BYTES ? '' : ` (${formatRate(checkpoint.byteLength, ms)})`
-    const detail = `${formatBytes(checkpoint.byteLength)} read and hashed in ${formatMs(ms)}${rate}`
+    const same = blobs.fileCount === 0 ? '' : '; every file is what its name in the Hugging Face cache says'
+    const detail = `${formatBytes(checkpoint.byteLength)} read and hashed in ${formatMs(ms)}${rate}${same}`
     return { result: { check: 'bytes', ok: true, detail }, hashes }
   } finally {
     bar.end()

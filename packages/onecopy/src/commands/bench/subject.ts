@@ -1,5 +1,6 @@
 import { type Checkpoint, openCheckpoint, type Selection } from '@onecopy/checkpoint'
 import { CommandError } from '../../errors.ts'
+import type { Source } from '../../option-values.ts'
 import { formatBytes } from '../../terminal/units.ts'
 
 /** Which checkpoint is measured, and how much of it. */
@@ -36,7 +37,7 @@ export interface Subject {
  * Opens the checkpoint, or with a limit its first tensors, as many as have no more bytes together.
  * @throws CommandError BENCH_NO_BYTES, BENCH_LIMIT_TOO_SMALL; SharedMemoryError ADDON_UNAVAILABLE; as openCheckpoint
  */
-export async function openSubject(given: string, { limit, variant, prefer }: SubjectOptions): Promise<Subject> {
+export async function openSubject(given: Source, { limit, variant, prefer }: SubjectOptions): Promise<Subject> {
   const locate = { ...(variant && { variant }), ...(prefer && { prefer }) }
   const whole = await openCheckpoint(given, { ...locate, backing: 'file' })
   try {

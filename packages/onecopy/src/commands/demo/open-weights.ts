@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { type Checkpoint, openCheckpoint } from '@onecopy/checkpoint'
 import { attach } from '@onecopy/client'
 import { startCoordinator } from '@onecopy/coordinator'
+import type { Source } from '../../option-values.ts'
 import { TemporaryFolder } from '../temporary-folder.ts'
 import type { AttachPoint } from './run-processes.ts'
 
@@ -33,7 +34,7 @@ const HEAP_REASON = 'only mapped memory can be shared with other processes, and 
  * Opens the weights. With `file` backing this process opens them itself, and the coordinator publishes the same files,
  * whose pages everybody shares. A sealed copy belongs to the coordinator, so this process attaches to it like the others.
  */
-export async function openWeights(source: string, options: WeightsOptions): Promise<OpenedWeights> {
+export async function openWeights(source: Source, options: WeightsOptions): Promise<OpenedWeights> {
   const { processes, backing, variant, prefer } = options
   const locate = { ...(variant && { variant }), ...(prefer && { prefer }) }
   const started = performance.now()

@@ -11,6 +11,7 @@ import {
   tensorIndex,
 } from '@onecopy/safetensors'
 import { CommandError } from '../../errors.ts'
+import type { Source } from '../../option-values.ts'
 
 /** What a plan is made from, and where the model's own configuration may lie. */
 export interface PlannedSource {
@@ -25,11 +26,13 @@ export interface PlannedSource {
  * `onecopy inspect --json` printed there.
  */
 export async function readIndex(
-  source: string,
+  source: Source,
   options: { readonly variant?: string; readonly prefer?: 'index' | 'single' },
 ): Promise<PlannedSource> {
-  const described = source.endsWith('.json') ? await readDescription(source) : null
-  if (described !== null) return { label: source, index: described, besides: null }
+  if (typeof source === 'string' && source.endsWith('.json')) {
+    const described = await readDescription(source)
+    if (described !== null) return { label: source, index: described, besides: null }
+  }
   const { variant, prefer } = options
   using checkpoint = await openCheckpoint(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
   return { label: checkpoint.label, index: checkpoint.index, besides: checkpoint.shards[0]?.path ?? null }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { InvalidArgumentError } from 'commander'
+import { fromHome } from '../../option-values.ts'
 
 /** A checkpoint as `onecopy serve` is asked for it. */
 export interface ServedCheckpoint {
@@ -32,7 +33,7 @@ export function parseServed(text: string): ServedCheckpoint {
 }
 
 function absoluteSource(source: string): string {
-  return source === '' || /^(?:hf|file):/i.test(source) ? source : resolve(source)
+  return source === '' || /^(?:hf|file):/i.test(source) ? source : resolve(fromHome(source))
 }
 
 /** A folder's or file's own name; an index is called like its folder, and a model in the cache like itself. */

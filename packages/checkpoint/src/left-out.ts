@@ -1,0 +1,48 @@
+import { readdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { quoteName } from '@onecopy/safetensors'
+import { CheckpointError } from './errors.ts'
+import { numberedShard, withoutAppleDouble } from './folder-contents.ts'
+
+/** Names that a message lists at most. */
+const MAX_LISTED = 20
+
+/**
+ * Sees to it that an index names all shards of its checkpoint that stand beside it: tensors of one that it leaves out would
+ * be missing without a word. Files that are no shards of the same checkpoint by their names do not matter.
+ * @param names of the folder's files, where they are known already
+ * @throws CheckpointError SHARD_LEFT_OUT
+ */
+export function assertNoneLeftOut(indexPath: string, shardNames: readonly string[], names?: readonly string[]): void {
+  const folder = dirname(indexPath)
+  const own = new Set(shardNames)
+  const series = new Set(shardNames.map(seriesOf))
+  const beside = withoutAppleDouble(names ?? namesIn(folder)).filter((name) => name.endsWith('.safetensors'))
+  const leftOut = beside.filter((name) => !own.has(name) && (own.size === 0 || isOneOf(series, seriesOf(name)))).sort()
+  const [first] = leftOut
+  if (first === undefined) return
+  const listed = leftOut.slice(0, MAX_LISTED).map((name) => quoteName(name))
+  const more = leftOut.length > listed.length ? `, and ${leftOut.length - listed.length} more` : ''
+  const named = own.size === 0 ? 'names no shard' : `names ${own.size} shards`
+  const message = `Index "${indexPath}" ${named}, and beside it stand others of the same checkpoint, whose tensors would be missing: ${listed.join(', ')}${more}; fetch the right index, move them away, or give the list of shards`
+  throw new CheckpointError('SHARD_LEFT_OUT', message, { path: join(folder, first) })
+}
+
+/** Who may not list a folder may still open what is in it. */
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
+}
+
+/** What the names of shards of one checkpoint have in common; null for a name without numbers. */
+function seriesOf(name: string): string | null {
+  const shard = numberedShard(name)
+  return shard === null ? null : `${shard.count} ${shard.base}`
+}
+
+function isOneOf(series: ReadonlySet<string | null>, name: string | null): boolean {
+  return name !== null && series.has(name)
+}
