@@ -1,5 +1,5 @@
 export type { Rule, SelectedTensor, Selection } from '@onecopy/safetensors'
-export { checkArgument, checkOptions, quoteName, rules } from '@onecopy/safetensors'
+export { checkArgument, checkOptions, quoteName, rules, SafetensorsError } from '@onecopy/safetensors'
 export type { ArenaHold, GatherOptions } from './arena-set.ts'
 export type { CheckpointOrigin, CheckpointShare, NewVersion } from './checkpoint.ts'
 export type { ShardInfo } from './directory.ts'

@@ -1,8 +1,9 @@
 import { EventEmitter } from 'node:events'
 import type { Checkpoint, Selection } from '@onecopy/checkpoint'
 import { ClientError } from './errors.ts'
+import { checkMethodOptions, checkPoolCheckpoint, checkWorkerName } from './pool-options.ts'
 import { PLACE_KEY, type WorkerPlace } from './worker-data.ts'
-import { assertPlainObject, type WorkerPool, type WorkerPoolOptions } from './worker-pool.ts'
+import type { PoolCloseOptions, PoolRunOptions, WorkerPool, WorkerPoolOptions } from './worker-pool.ts'
 
 /** What a pool needs of a placement plan. */
 export interface PoolPlan {
@@ -20,7 +21,6 @@ export interface PlacedPoolOptions extends WorkerPoolOptions {
   readonly host?: string
 }
 
-type RunOptions = NonNullable<Parameters<WorkerPool['run']>[1]>
 type StartPool<Task, Result> = (options: WorkerPoolOptions) => WorkerPool<Task, Result>
 
 /** A worker of the plan: its threads, and what they read. */
@@ -60,7 +60,6 @@ export class PlacedPool<Task = unknown, Result = unknown> extends EventEmitter i
     { plan, host, checkpoint, ...options }: PlacedPoolOptions,
   ): Promise<PlacedPool<Task, Result>> {
     const { minThreads = 1, maxThreads = Math.max(1, minThreads), workerData, ...rest } = options
-    assertPlainObject(workerData)
     const here = workersOn(plan, host)
     const parts = await selectParts(checkpoint, plan, here)
     const members = new Map<string, Member<Task, Result>>()
@@ -83,8 +82,10 @@ export class PlacedPool<Task = unknown, Result = unknown> extends EventEmitter i
    * Runs a task in a thread of one worker.
    * @throws ClientError PLACE_UNKNOWN when no such worker runs here; otherwise as `WorkerPool.run`
    */
-  async run(task: Task, { worker, ...options }: RunOptions & { readonly worker: string }): Promise<Result> {
-    return this.pool(worker).run(task, options)
+  async run(task: Task, options: PoolRunOptions & { readonly worker: string }): Promise<Result> {
+    const { worker, ...own } = { ...options }
+    checkWorkerName(worker)
+    return this.pool(worker).run(task, own)
   }
 
   /**
@@ -94,8 +95,9 @@ export class PlacedPool<Task = unknown, Result = unknown> extends EventEmitter i
    */
   async runAll(
     task: Task | ((worker: string) => Task),
-    options: Omit<RunOptions, 'transferList'> = {},
+    options?: Omit<PoolRunOptions, 'transferList'>,
   ): Promise<Result[]> {
+    checkMethodOptions('runAll', options)
     const taskOf = typeof task === 'function' ? (task as (worker: string) => Task) : () => task
     // All tasks before the first is given: should one not be made, none is running that nobody waits for.
     const tasks = this.workers.map((worker) => [worker, taskOf(worker)] as const)
@@ -118,17 +120,20 @@ export class PlacedPool<Task = unknown, Result = unknown> extends EventEmitter i
   /**
    * Moves all workers to another checkpoint with the same layout, each to its own part; see `WorkerPool.swap`. What `runAll`
    * was given before runs on the old one with every worker, what it is given afterwards on the new one.
-   * @throws CheckpointError SELECTION_OTHER_CHECKPOINT, CHECKPOINT_CLOSED; ClientError POOL_DESTROYED; the pool stays as it is
+   * @throws TypeError; CheckpointError SELECTION_OTHER_CHECKPOINT, CHECKPOINT_CLOSED; ClientError POOL_DESTROYED; the pool
+   * stays as it is
    */
-  swap(checkpoint: Checkpoint): Promise<{ readonly swapped: Promise<void> }> {
+  async swap(checkpoint: Checkpoint): Promise<{ readonly swapped: Promise<void> }> {
+    checkPoolCheckpoint(checkpoint)
     const swap = this.#swaps.then(() => this.#swap(checkpoint))
     this.#swaps = swap.catch(() => {})
     return swap
   }
 
-  /** Lets running and waiting tasks end, then ends the threads and gives up the pool's hold on the checkpoint. */
-  async close(): Promise<void> {
-    await this.#end((pool) => pool.close())
+  /** Lets running and waiting tasks end, then ends the threads and gives up the pool's hold on the checkpoint; see `WorkerPool.close`. */
+  async close(options?: PoolCloseOptions): Promise<void> {
+    checkMethodOptions('close', options)
+    await this.#end((pool) => pool.close(options))
     this.emit('close')
   }
 

@@ -5,6 +5,7 @@
 const { threadId, workerData } = require('node:worker_threads') as typeof import('node:worker_threads')
 
 type WorkerDataModule = typeof import('./worker-data.ts', { with: { 'resolution-mode': 'import' }})
+type FindTask = typeof import('./find-task.ts', { with: { 'resolution-mode': 'import' }})['findTask']
 
 // Written out, because it must be known before anything is imported.
 const IMPORTS_KEY: WorkerDataModule['IMPORTS_KEY'] = 'onecopy:imports'
@@ -12,35 +13,44 @@ const board: ReturnType<WorkerDataModule['createImportBoard']> = workerData[IMPO
 const slot = 1 + (threadId % (board.length - 1))
 let imports = 0
 
-/** The function of a task's name, see task-name.ts. The pool does not end the thread while this imports, if it can wait. */
-async function find(taskName: string): Promise<unknown> {
+/** The function of a task's name, see find-task.ts. The pool does not end the thread while this imports, if it can wait. */
+async function find(taskName: string): ReturnType<FindTask> {
   imports++
   // Written before the end is looked for; the pool writes the end before it looks here. So one of the two sees the other.
   Atomics.store(board, slot, threadId)
   try {
-    return isEnding() ? null : await load(taskName)
+    if (!isEnding()) return await (await import('./find-task.ts')).findTask(taskName)
   } finally {
     if (--imports === 0) Atomics.compareExchange(board, slot, threadId, 0)
     // Here the thread is easy to end. Going on, it would begin the task that waits for this module.
-    if (isEnding()) await new Promise(() => {})
+    if (isEnding()) await never()
   }
+  return never()
 }
 
 function isEnding(): boolean {
   return Atomics.load(board, 0) === 1
 }
 
-async function load(taskName: string): Promise<unknown> {
-  const { parseTaskName } = await import('./task-name.ts')
-  const { name, url } = parseTaskName(taskName)
-  const loaded = (await import(url)) as Record<string, unknown>
-  // CommonJS modules may have names that only their exports object knows.
-  return loaded[name] ?? (loaded['default'] as Record<string, unknown> | undefined)?.[name]
+function never(): Promise<never> {
+  return new Promise(() => {})
 }
 
-// piscina takes the export of the task's name, waits for it if it is a promise, and keeps it. Only task names have a space:
+/**
+ * piscina swallows the error of a handler that it cannot get, and says that there is none. So it always gets one, which fails
+ * when it is called; and which looks again then, because what was wrong may have been mended or have passed.
+ */
+async function handlerOf(taskName: string): ReturnType<FindTask> {
+  try {
+    return await find(taskName)
+  } catch {
+    return async (task) => (await find(taskName))(task)
+  }
+}
+
+// piscina takes the export of the task's name, waits for it if it is a promise, and keeps it. Only task names are JSON:
 // awaiting this object asks it for `then`.
 module.exports = new Proxy(
   { __esModule: true },
-  { get: (target, key) => (typeof key === 'string' && key.includes(' ') ? find(key) : Reflect.get(target, key)) },
+  { get: (target, key) => (typeof key === 'string' && key[0] === '{' ? handlerOf(key) : Reflect.get(target, key)) },
 )

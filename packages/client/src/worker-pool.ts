@@ -4,25 +4,46 @@ import type { Worker } from 'node:worker_threads'
 import { Checkpoint } from '@onecopy/checkpoint/adopt'
 import type { Piscina } from 'piscina'
 import { ClientError } from './errors.ts'
+import type { TaskName } from './find-task.ts'
 import { Generation } from './generation.ts'
-import { formatTaskName } from './task-name.ts'
+import { checkMethodOptions, checkPoolCheckpoint } from './pool-options.ts'
 import { createImportBoard, IMPORTS_KEY, type PoolWorkerData, SHARE_KEY } from './worker-data.ts'
 
 type PiscinaOptions = NonNullable<ConstructorParameters<typeof Piscina>[0]>
 type PiscinaRunOptions = NonNullable<Parameters<Piscina['run']>[1]>
 
-/** Options of `createWorkerPool`: piscina's own, and the checkpoint. */
-export interface WorkerPoolOptions extends Omit<PiscinaOptions, 'filename' | 'workerData'> {
+/** Options of `createWorkerPool`: piscina's own but for `closeTimeout`, and the checkpoint. */
+export interface WorkerPoolOptions extends Omit<PiscinaOptions, 'filename' | 'workerData' | 'closeTimeout'> {
   /** What every thread reads. The pool takes a handle of its own, so closing this one does not disturb it. */
   readonly checkpoint: Checkpoint
-  /** The module whose default export runs the tasks: a file URL or an absolute path. */
+  /**
+   * The module whose default export runs the tasks: a URL that Node can import, or a path, which begins at the working
+   * directory when it is relative. Threads import it; what goes wrong then is what `run` rejects with.
+   */
   readonly filename: string | URL
   /** Further data for the threads, as piscina's; a plain object, because the pool adds the checkpoint to it. */
   readonly workerData?: Readonly<Record<string, unknown>>
 }
 
-/** piscina's events, passed on as they come; `workerCreate` comes a tick later, see the constructor. */
-const EVENTS = ['drain', 'error', 'message', 'needsDrain', 'workerDestroy'] as const
+/** Options of `run`: piscina's. */
+export interface PoolRunOptions extends Omit<PiscinaRunOptions, 'filename' | 'signal'> {
+  /** Another module than the pool's, see `WorkerPoolOptions.filename`. */
+  readonly filename?: string | URL | null
+  /**
+   * When it aborts, the task rejects at once. A task that waits is never run then; the thread of one that runs is ended,
+   * and another takes its place.
+   */
+  readonly signal?: AbortSignal | null
+}
+
+/** Options of `close`. */
+export interface PoolCloseOptions {
+  /** After so many milliseconds the rest is ended as by `destroy`. @default tasks are waited for as long as they take */
+  readonly timeoutMs?: number
+}
+
+/** piscina's events, passed on as they come; `workerCreate` comes a tick later and `error` is sorted out, see `#start`. */
+const EVENTS = ['drain', 'message', 'needsDrain', 'workerDestroy'] as const
 
 /**
  * A piscina pool whose threads share one checkpoint: in the module that runs the tasks, `weights()` of `onecopy/worker`
@@ -44,7 +65,6 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
   /** @internal Pools come from `createWorkerPool`. */
   constructor(piscina: typeof Piscina, { checkpoint, ...options }: WorkerPoolOptions) {
     super()
-    assertPlainObject(options.workerData)
     this.#Piscina = piscina
     this.#options = options
     this.#current = this.#start(checkpoint)
@@ -52,16 +72,20 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
 
   /**
    * Runs one task in a thread that is free, or as soon as one is.
-   * @param options piscina's: `signal`, `transferList`, `name`, `filename`
-   * @throws whatever the task throws; an AbortError when the signal aborts; ClientError POOL_DESTROYED
+   * @throws whatever the task throws: errors that are built in or ours as what they are, others as an Error with the same
+   * name, message, stack, `code` and fields, each with its cause; whatever the task module throws while it is imported, with
+   * the module's name in the message and in `taskModule`; an AbortError when the signal aborts; TypeError, RangeError for
+   * options; ClientError TASK_NOT_FOUND, THREAD_NOT_STARTED, POOL_DESTROYED
    */
-  run(task: Task, options: Omit<PiscinaRunOptions, 'filename'> & { filename?: string | URL } = {}): Promise<Result> {
-    if (this.#destroyed) return Promise.reject(poolDestroyed())
-    const { filename, name, ...rest } = options
+  async run(task: Task, options?: PoolRunOptions): Promise<Result> {
+    if (this.#destroyed) throw poolDestroyed()
     // Most tasks run what the pool was made for, and the pool's own piscina knows its name.
-    if (filename === undefined && name === undefined) return this.#current.run(task, rest)
+    if (options === undefined) return this.#current.run(task, {})
+    checkMethodOptions('run', options)
+    const { filename, name, signal, ...rest } = options
+    if (filename == null && name == null) return this.#current.run(task, rest, signal)
     const other = taskName(name ?? this.#options.name, filename ?? this.#options.filename)
-    return this.#current.run(task, { ...rest, name: other })
+    return this.#current.run(task, { ...rest, name: other }, signal)
   }
 
   /**
@@ -69,14 +93,16 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
    * threads then end and whose hold is given up. Resolves at once when the new threads are started; `swapped` waits for the
    * old ones. The checkpoints stay the caller's to close.
    * @returns a promise of the old generation's end
-   * @throws ClientError POOL_DESTROYED; CheckpointError CHECKPOINT_CLOSED, and the pool stays as it is
+   * @throws TypeError; ClientError POOL_DESTROYED; CheckpointError CHECKPOINT_CLOSED; the pool stays as it is
    */
   async swap(checkpoint: Checkpoint): Promise<{ readonly swapped: Promise<void> }> {
     if (this.#destroyed) throw poolDestroyed()
+    checkPoolCheckpoint(checkpoint)
     const old = this.#current
     this.#current = this.#start(checkpoint)
     this.#draining.add(old)
     const swapped = old.drain().finally(() => this.#draining.delete(old))
+    swapped.catch(() => {}) // for those who do not wait for it
     return { swapped }
   }
 
@@ -108,16 +134,27 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
     return this.#current.piscina.needsDrain
   }
 
-  /** Lets running and waiting tasks end, then ends the threads and gives up the pool's hold on the checkpoint. */
-  async close(): Promise<void> {
+  /**
+   * Lets running and waiting tasks end, then ends the threads and gives up the pool's hold on the checkpoint.
+   * @throws ClientError THREAD_NOT_ENDED; TypeError, RangeError
+   */
+  async close(options: PoolCloseOptions = {}): Promise<void> {
+    checkMethodOptions('close', options)
     this.#destroyed = true
-    await Promise.all([...this.#draining, this.#current].map((generation) => generation.drain()))
+    const { timeoutMs } = options
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.destroy().catch(() => {}), timeoutMs)
+    try {
+      await Promise.all([...this.#draining, this.#current].map((generation) => generation.drain()))
+    } finally {
+      clearTimeout(timer)
+    }
     this.emit('close')
   }
 
   /**
    * Ends the threads without waiting for their tasks, which reject, and gives up the pool's hold on the checkpoint. Threads that
    * are importing a module get a few seconds to finish that. Idempotent.
+   * @throws ClientError THREAD_NOT_ENDED
    */
   async destroy(): Promise<void> {
     this.#destroyed = true
@@ -143,7 +180,7 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
       for (const event of EVENTS) piscina.on(event, (...args) => this.emit(event, ...args))
       // piscina announces its first threads in a microtask, before the caller of an async function can listen.
       piscina.on('workerCreate', (worker) => process.nextTick(() => this.emit('workerCreate', worker)))
-      return new Generation(own, piscina, imports)
+      return new Generation(own, piscina, imports, (error) => this.emit('error', error))
     } catch (error) {
       own.close()
       throw error
@@ -159,15 +196,7 @@ function poolDestroyed(): ClientError {
 const TASK_LOADER = fileURLToPath(new URL('./task-loader.cjs', import.meta.url))
 
 function taskName(name: string | null | undefined, filename: string | URL): string {
-  const given = typeof filename === 'string' && !filename.startsWith('file:')
-  return formatTaskName({ name: name ?? 'default', url: given ? pathToFileURL(filename).href : new URL(filename).href })
-}
-
-/** @throws TypeError when a pool's workerData is something to which nothing can be added */
-export function assertPlainObject(workerData: unknown): void {
-  if (workerData === undefined) return
-  const prototype =
-    typeof workerData === 'object' && workerData !== null ? Object.getPrototypeOf(workerData) : undefined
-  if (prototype === Object.prototype || prototype === null) return
-  throw new TypeError('The option workerData must be a plain object: the pool adds the checkpoint to it')
+  const isPath = typeof filename === 'string' && !filename.startsWith('file:')
+  const url = isPath ? pathToFileURL(filename).href : new URL(filename).href
+  return JSON.stringify({ name: name ?? 'default', url } satisfies TaskName)
 }

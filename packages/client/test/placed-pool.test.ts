@@ -22,6 +22,7 @@ import {
   saveMatrices,
   statusWhere,
   temporaryFolder,
+  until,
 } from './support.ts'
 
 const filename = new URL('./tasks/parts.mjs', import.meta.url)
@@ -83,7 +84,7 @@ async function partsOf(source: Checkpoint): Promise<Record<string, string>[]> {
 async function startWaiting(pool: PlacedPool) {
   const gate = new Int32Array(new SharedArrayBuffer(8))
   const result = pool.runAll({ gate }, { name: 'firstAfterGate' })
-  while (Atomics.load(gate, 0) < NAMES.length) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => Atomics.load(gate, 0) === NAMES.length, 'the task has begun on every worker')
   const release = (): void => {
     Atomics.store(gate, 1, 1)
     Atomics.notify(gate, 1)
@@ -308,8 +309,8 @@ describe.each(['file', 'sealed', 'heap'] as const)('a pool with a plan, on %s ba
     const before = mappingCount()
     using other = await another(2, 32)
     const opened = mappingCount()
-    const workerData = new Map() as unknown as Record<string, unknown>
-    await expect(start({ workerData })).rejects.toThrow(/workerData must be a plain object/)
+    const workerData = { uncloneable: () => {} }
+    await expect(start({ workerData })).rejects.toThrow(/could not be cloned/)
     await expect(start({ maxThreads: -1 })).rejects.toThrow(/maxThreads/)
     expect(await refusal(start({ checkpoint: other, plan: planOf(checkpoint.layout) }))).toMatchObject({
       code: 'SELECTION_OTHER_CHECKPOINT',

@@ -7,6 +7,7 @@ import { type Checkpoint, openCheckpoint, saveCheckpoint } from '@onecopy/checkp
 import { createWorkerPool, type WorkerPool, type WorkerPoolOptions } from '@onecopy/client'
 import { mappingCount } from '@onecopy/sharedarraybuffer-utils'
 import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from 'vitest'
+import { collectUntil, temporaryFolder, until } from './support.ts'
 
 const filename = new URL('./tasks/tensors.mjs', import.meta.url)
 const values = Float32Array.from({ length: 3000 }, (_, i) => i / 7)
@@ -131,7 +132,7 @@ describe.each(['file', 'heap'] as const)('a pool on %s backing', (backing) => {
   async function startWaiting(pool: WorkerPool) {
     const gate = new Int32Array(new SharedArrayBuffer(8))
     const result = pool.run({ gate }, { name: 'waitForSignal' })
-    while (Atomics.load(gate, 0) === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    await until(() => Atomics.load(gate, 0) > 0, 'the task has begun')
     const release = (): void => {
       Atomics.store(gate, 1, 1)
       Atomics.notify(gate, 1)
@@ -214,25 +215,25 @@ describe.each(['file', 'heap'] as const)('a pool on %s backing', (backing) => {
       await pool.run('a')
       await pool.destroy()
     }
-    expect(mappingCount()).toBe(before)
+    // Those of the tests before may be collected meanwhile.
+    await collectUntil(() => mappingCount() <= before)
   })
 })
 
 describe('createWorkerPool()', () => {
-  it('refuses a checkpoint that was closed', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'onecopy-pool-'))
+  it('refuses a checkpoint that was closed, and leaves nothing behind', async () => {
+    const folder = temporaryFolder()
     await saveCheckpoint(folder, [{ name: 'a', dtype: 'U8', shape: [1], data: Uint8Array.of(1) }])
-    const checkpoint = await openCheckpoint(folder)
-    const workerData = [1] as unknown as Record<string, unknown>
-    await expect(createWorkerPool({ checkpoint, filename, workerData })).rejects.toThrow(
-      /workerData must be a plain object/,
-    )
     const before = mappingCount()
-    await expect(createWorkerPool({ checkpoint, filename, maxThreads: -1 })).rejects.toThrow(/maxThreads/)
-    expect(mappingCount()).toBe(before)
+    const checkpoint = await openCheckpoint(folder)
+    // Found by piscina only, when the pool has its hold on the checkpoint.
+    const workerData = { uncloneable: () => {} }
+    await expect(createWorkerPool({ checkpoint, filename, workerData, minThreads: 1 })).rejects.toThrow(
+      /could not be cloned/,
+    )
     checkpoint.close()
     await expect(createWorkerPool({ checkpoint, filename })).rejects.toMatchObject({ code: 'CHECKPOINT_CLOSED' })
-    await rm(folder, { recursive: true })
+    await collectUntil(() => mappingCount() <= before)
   })
 
   it('gives run() the types of task and result', () => {

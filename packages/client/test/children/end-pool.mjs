@@ -61,6 +61,18 @@ const ways = {
     await pool.destroy()
     await refused
   },
+  // piscina replaces a thread that is ended by a signal, though its pool has ended meanwhile.
+  async 'just after a signal'() {
+    for (let round = 0; round < 20; round++) {
+      const pool = await start('tensors.mjs')
+      const controller = new AbortController()
+      const refused = pool.run('t0', { name: 'wait', signal: controller.signal }).catch(() => {})
+      await pool.run('t0')
+      controller.abort()
+      await refused
+      await pool.destroy()
+    }
+  },
   async 'by a signal, in an endless import'() {
     const pool = await start('imports-endless.mjs', threads(1))
     const [thread] = pool.threads
