@@ -1,8 +1,11 @@
 import { type Dtype, dtypeBits } from './dtype.ts'
-import { SafetensorsError } from './errors.ts'
+import { quoteName, SafetensorsError } from './errors.ts'
 
 /** An exact u64: a number up to 2^53 - 1, a bigint above, so that equal values are equal under `===`. */
 export type Uint64 = number | bigint
+
+/** Of a shape in an error: a hostile one may have fifty million. */
+const MAX_SHOWN_DIMENSIONS = 16
 
 /** The greatest value of a u64. */
 export const MAX_UINT64: bigint = 2n ** 64n - 1n
@@ -22,8 +25,8 @@ export function exactByteLength(dtype: Dtype, shape: readonly Uint64[], tensor?:
   if (misaligned) {
     throw new SafetensorsError(
       'SAFETENSORS_MISALIGNED_SLICE',
-      `${elements} elements of ${dtype} take ${bits} bits, which must be whole bytes`,
-      { tensor, details: { dtype, shape: shape.map(Number), bits } },
+      `${named(tensor)}${elements} elements of ${dtype} take ${bits} bits, which must be whole bytes`,
+      { tensor, details: { dtype, shape: shape.slice(0, MAX_SHOWN_DIMENSIONS), bits } },
     )
   }
   return typeof bits === 'number' ? bits / 8 : canonical(bits / 8n)
@@ -36,14 +39,20 @@ function multiply(a: Uint64, b: Uint64, dtype: Dtype, shape: readonly Uint64[], 
   }
   const product = BigInt(a) * BigInt(b)
   if (product > MAX_UINT64) {
-    const shown = shape.length > 16 ? `${shape.slice(0, 16).join(', ')}, …` : shape.join(', ')
+    const more = shape.length > MAX_SHOWN_DIMENSIONS ? ', …' : ''
+    const shown = `${shape.slice(0, MAX_SHOWN_DIMENSIONS).join(', ')}${more}`
     throw new SafetensorsError(
       'SAFETENSORS_VALIDATION_OVERFLOW',
-      `The size of ${dtype} [${shown}] overflows: elements and bits must each be at most 2^64 - 1`,
-      { tensor, details: { dtype } },
+      `${named(tensor)}The size of ${dtype} [${shown}] overflows: ${a} × ${b} is ${product}, but elements and bits must each be at most ${MAX_UINT64}`,
+      { tensor, details: { dtype, shape: shape.slice(0, MAX_SHOWN_DIMENSIONS), product } },
     )
   }
   return canonical(product)
+}
+
+/** Begins the sentence of an error about a tensor. */
+function named(tensor: string | undefined): string {
+  return tensor === undefined ? '' : `Tensor ${quoteName(tensor)}: `
 }
 
 /** A bigint as {@link Uint64}. */
@@ -63,7 +72,7 @@ export function tensorByteLength(dtype: Dtype, shape: readonly number[], tensor?
     if (Number.isSafeInteger(dimension) && dimension >= 0) continue
     throw new SafetensorsError(
       'SAFETENSORS_TENSOR_INVALID_INFO',
-      `Dimension ${axis} is ${dimension}, but must be an integer from 0 to 2^53 - 1`,
+      `${named(tensor)}Dimension ${axis} is ${dimension}, but must be an integer from 0 to 2^53 - 1`,
       { tensor, details: { axis, dimension } },
     )
   }
@@ -71,7 +80,7 @@ export function tensorByteLength(dtype: Dtype, shape: readonly number[], tensor?
   if (typeof byteLength === 'number') return byteLength
   throw new SafetensorsError(
     'SAFETENSORS_VALIDATION_OVERFLOW',
-    `A tensor of ${byteLength} bytes is too large, it must have at most 2^53 - 1`,
+    `${named(tensor)}${byteLength} bytes are too many, there must be at most ${Number.MAX_SAFE_INTEGER}`,
     { tensor, details: { byteLength } },
   )
 }

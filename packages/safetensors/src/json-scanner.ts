@@ -1,5 +1,5 @@
 import { canonical, MAX_UINT64, type Uint64 } from './byte-length.ts'
-import { SafetensorsError, type SafetensorsErrorCode } from './errors.ts'
+import { quoteName, SafetensorsError, type SafetensorsErrorCode } from './errors.ts'
 import { unescapeJson } from './json-escapes.ts'
 
 /** How many arrays and objects may stand in each other, the outermost counted: what the reference's parser accepts. */
@@ -23,6 +23,8 @@ export function stringToken(text: string): Uint8Array {
 // Where short ASCII text is put together, an array for each length: what a view and a TextDecoder cost for each name is a
 // seventh of the time that a header takes. A string cut from one text of the whole header would keep all of it alive.
 const SHORT_TEXTS: readonly number[][] = Array.from({ length: 129 }, (_, length) => new Array<number>(length).fill(0))
+
+const MAX_SHOWN_DIGITS = 40 // a hostile number may have a hundred million
 
 const CACHE_SLOTS = 1024 // a power of two; more than the shards of the largest checkpoints
 
@@ -51,6 +53,8 @@ export function plainBytes(bytes: Uint8Array): Uint8Array {
 export class JsonScanner {
   /** The next byte to be read. */
   position = 0
+  /** The tensor whose entry is being read, for errors to name. */
+  tensor: string | undefined
   private readonly bytes: Uint8Array
   private readonly code: SafetensorsErrorCode
   private readonly subject: string
@@ -205,8 +209,10 @@ export class JsonScanner {
     if (digits <= 15) return value
     // The sum above has been rounded; no more than 20 digits can be a u64, so nothing long is ever converted.
     const exact = digits <= 20 ? BigInt(this.decode(start, position)) : MAX_UINT64 + 1n
-    if (exact > MAX_UINT64) throw this.unexpectedAt(start, `an integer from 0 to 2^64 - 1 (${what})`)
-    return canonical(exact)
+    if (exact <= MAX_UINT64) return canonical(exact)
+    const shown = this.decode(start, Math.min(position, start + MAX_SHOWN_DIGITS))
+    const more = digits > MAX_SHOWN_DIGITS ? `… (${digits} digits)` : ''
+    throw this.error(`expected an integer from 0 to 2^64 - 1 (${what}), found ${shown}${more}`, start)
   }
 
   /** Checks and passes over any value. `depth`: how many arrays and objects are open around it. */
@@ -238,7 +244,9 @@ export class JsonScanner {
 
   /** An error at `position`; `what` says what is wrong there. */
   error(what: string, position: number = this.position): SafetensorsError {
-    return new SafetensorsError(this.code, `${this.subject} is not valid: ${what} at byte ${position}`, {
+    const of = this.tensor === undefined ? '' : `, in tensor ${quoteName(this.tensor)}`
+    return new SafetensorsError(this.code, `${this.subject} is not valid: ${what} at byte ${position}${of}`, {
+      tensor: this.tensor,
       details: { position },
     })
   }

@@ -42,7 +42,9 @@ export function scanHeader(json: Uint8Array): ScannedHeader {
       metadata = readMetadata(scanner)
     } else {
       names.push(name)
+      scanner.tensor = name
       tensors.push(readTensor(name))
+      scanner.tensor = undefined
     }
   }
   scanner.end()
@@ -116,7 +118,7 @@ function tensorReader(scanner: JsonScanner): (name: string) => ScannedTensor {
     }
     if (dtype !== undefined && shape !== undefined && dataOffsets !== undefined) return { dtype, shape, dataOffsets }
     const missing = dtype === undefined ? 'dtype' : shape === undefined ? 'shape' : 'data_offsets'
-    throw scanner.error(`tensor ${quoteName(name)} has no ${missing}`)
+    throw scanner.error(`${missing} is missing`)
   }
 }
 

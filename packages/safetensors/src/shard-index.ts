@@ -63,13 +63,16 @@ function readWeightMap(scanner: JsonScanner): Pick<ShardIndex, 'weightMap' | 'sh
   let last: string | undefined
   scanner.beginObject('weight_map')
   for (let first = true; scanner.nextMember(first); first = false) {
-    names.push(scanner.readKey())
+    const name = scanner.readKey()
+    names.push(name)
+    scanner.tensor = name
     const shard = scanner.readRepeated('the name of a shard', cache)
+    scanner.tensor = undefined
     shards.push(shard)
     if (shard === last) continue
     last = shard
     if (shardNames.has(shard)) continue
-    assertPlainShardName(shard)
+    assertPlainShardName(shard, name)
     shardNames.add(shard)
   }
   // Built in one go: a map that grows while the strings are made costs about twice the time in garbage collection.
@@ -133,7 +136,11 @@ export function serializeShardIndex({
     }
     entries.set('total_size', totalSize)
   }
-  for (const shard of new Set(weightMap.values())) assertPlainShardName(shard)
+  const checked = new Set<string>()
+  for (const [tensor, shard] of weightMap) {
+    if (!checked.has(shard)) assertPlainShardName(shard, tensor)
+    checked.add(shard)
+  }
   const members = [`"weight_map": ${objectJson(weightMap)}`]
   if (totalSize !== null || metadata !== null) members.unshift(`"metadata": ${objectJson(entries)}`)
   return new TextEncoder().encode(`{\n  ${members.join(',\n  ')}\n}`)

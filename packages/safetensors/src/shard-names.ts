@@ -82,17 +82,19 @@ const DEVICE = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2
  * Checks a shard's name from an index: it must be the plain name of a file in the index's own folder, on every system,
  * since an index is downloaded from strangers and its names are opened.
  *
+ * @param tensor whose shard it is, for the error
  * @throws SafetensorsError SAFETENSORS_UNSAFE_SHARD_NAME for an empty name, `.`, `..`, and names with a separator (`/`,
  * `\`), a control character, one of `:*?"<>|` (drives, schemes, NTFS streams, wildcards), a dot or space at the end
  * (which Windows drops), or the name of a Windows device.
  */
-export function assertPlainShardName(name: string): void {
+export function assertPlainShardName(name: string, tensor?: string): void {
   const reason = unsafeBecause(name)
   if (reason === null) return
+  const of = tensor === undefined ? '' : ` of tensor ${quoteName(tensor)}`
   throw new SafetensorsError(
     'SAFETENSORS_UNSAFE_SHARD_NAME',
-    `Shard name ${quoteName(name)} ${reason}, but must be the plain name of a file beside the index`,
-    { details: { shardName: name, reason } },
+    `Shard name ${quoteName(name)}${of} ${reason}, but must be the plain name of a file beside the index`,
+    { tensor, details: { shardName: name, reason } },
   )
 }
 

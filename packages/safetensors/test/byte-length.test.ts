@@ -36,9 +36,25 @@ describe('exactByteLength()', () => {
     expect(exactByteLength('F6_E2M3', [4])).toBe(3)
   })
 
+  test('names the tensor and prints exact integers', () => {
+    expect(thrownBy(() => exactByteLength('U8', [2n ** 53n + 1n, 2 ** 52], 'a'))).toMatchObject({
+      tensor: 'a',
+      message:
+        'Tensor "a": The size of U8 [9007199254740993, 4503599627370496] overflows: 9007199254740993 × 4503599627370496 is ' +
+        '40564819207303345351494129942528, but elements and bits must each be at most 18446744073709551615',
+      details: { shape: [2n ** 53n + 1n, 2 ** 52], product: (2n ** 53n + 1n) * 2n ** 52n },
+    })
+    expect(thrownBy(() => exactByteLength('F4', [2n ** 61n + 1n], 'a'))).toMatchObject({
+      tensor: 'a',
+      message:
+        'Tensor "a": 2305843009213693953 elements of F4 take 9223372036854775812 bits, which must be whole bytes',
+      details: { shape: [2n ** 61n + 1n], bits: 9223372036854775812n },
+    })
+  })
+
   test('shows only the beginning of a shape with many dimensions', () => {
     const { message } = thrownBy(() => exactByteLength('U8', new Array<number>(100_000).fill(1000)))
-    expect(message.length).toBeLessThan(200)
+    expect(message.length).toBeLessThan(300)
   })
 })
 

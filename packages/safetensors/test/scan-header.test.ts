@@ -40,13 +40,33 @@ describe('scanHeader()', () => {
     expect(outcome(() => scan(json))).toBe('SAFETENSORS_DUPLICATE_KEY')
   })
 
-  test('names the tensor whose field is missing, and the byte', () => {
-    expect(thrownBy(() => scan('{"a":{"dtype":"U8","shape":[2]}}'))).toMatchObject({
+  test.each([
+    ['{"a":{"dtype":"U8","shape":[2]}}', 'data_offsets is missing at byte 31'],
+    ['{"a":{"dtype":"u8"}}', 'unknown dtype "u8" at byte 14'],
+    ['{"a":{"shape":[2.0]}}', 'expected an integer from 0 to 2^64 - 1 (a dimension), found 2 at byte 15'],
+    [
+      '{"a":{"shape":[18446744073709551616]}}',
+      'expected an integer from 0 to 2^64 - 1 (a dimension), found 18446744073709551616 at byte 15',
+    ],
+    [
+      `{"a":{"shape":[${'7'.repeat(50)}]}}`,
+      `expected an integer from 0 to 2^64 - 1 (a dimension), found ${'7'.repeat(40)}… (50 digits) at byte 15`,
+    ],
+    ['{"a":{"data_offsets":[0]}}', 'data_offsets must be two integers at byte 24'],
+    ['{"a":[]}', 'expected an object (a tensor), found [ at byte 5'],
+    ['{"a":{"x":01}}', 'expected no leading zero, found 0 at byte 10'],
+  ])('names the tensor and the byte in %s', (json, what) => {
+    expect(thrownBy(() => scan(`{"b":{${A}},${json.slice(1)}`))).toMatchObject({
       code: 'SAFETENSORS_INVALID_HEADER_JSON',
-      message: 'Header is not valid: tensor "a" has no data_offsets at byte 31',
+      tensor: 'a',
+      message: `Header is not valid: ${what.replace(/\d+$/, (byte) => String(Number(byte) + 7 + A.length))}, in tensor "a"`,
     })
-    expect(thrownBy(() => scan('{"a":{"dtype":"u8"}}')).message).toBe(
-      'Header is not valid: unknown dtype "u8" at byte 14',
-    )
   })
+
+  test.each([`{"a":{${A}}`, '{"__metadata__":{"k":1}}', '[]', `{"a":{${A}}"b":`])(
+    'names no tensor outside of one: %s',
+    (json) => {
+      expect(thrownBy(() => scan(json))).toMatchObject({ code: 'SAFETENSORS_INVALID_HEADER_JSON', tensor: undefined })
+    },
+  )
 })

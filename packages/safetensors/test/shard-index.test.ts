@@ -106,6 +106,22 @@ describe('parseShardIndex()', () => {
     expect(outcome(() => parse(json))).toBe('SAFETENSORS_INVALID_INDEX')
   })
 
+  test.each([
+    ['{"weight_map":{"b":"x","a":1}}', 'SAFETENSORS_INVALID_INDEX'],
+    ['{"weight_map":{"b":"x","a":"x', 'SAFETENSORS_INVALID_INDEX'],
+    ['{"weight_map":{"b":"x","a":"../x"}}', 'SAFETENSORS_UNSAFE_SHARD_NAME'],
+    ['{"weight_map":{"b":"x","a":""}}', 'SAFETENSORS_UNSAFE_SHARD_NAME'],
+    ['{"weight_map":{"a":"x","b":"x","a":"x"}}', 'SAFETENSORS_DUPLICATE_KEY'],
+  ])('names the tensor at fault in %s', (json, code) => {
+    const error = thrownBy(() => parse(json))
+    expect(error).toMatchObject({ code, tensor: 'a' })
+    expect(error.message).toContain('"a"')
+  })
+
+  test.each(['{"weight_map":{"a":"x"', '{"weight_map":{"a":"x"},"metadata":1}'])('names no tensor in %s', (json) => {
+    expect(thrownBy(() => parse(json))).toMatchObject({ code: 'SAFETENSORS_INVALID_INDEX', tensor: undefined })
+  })
+
   test('refuses bytes that are not UTF-8', () => {
     const bytes = Uint8Array.from([...utf8('{"weight_map":{"'), 0xff, ...utf8('":"a"}}')])
     expect(thrownBy(() => parseShardIndex(bytes))).toMatchObject({
