@@ -2,6 +2,7 @@ import { DTYPE_NAMES, dtypeBits, parseSafetensors, type SelectedTensor } from '@
 import { type FileMapping, mapDescriptor, openRegularFile, sealBytes } from '@onecopy/sharedarraybuffer-utils'
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { type Arena, gatherArena, gatherHeapArena, holdsPart, readArena } from '../src/arena.ts'
 import { Directory } from '../src/directory.ts'
 import { openCheckpoint } from '../src/index.ts'
@@ -181,7 +182,7 @@ describe('readArena()', () => {
           expect((error as Error).name).toBe('SafetensorsError')
         }
       }),
-      { numRuns: 300 },
+      tries(100),
     )
     arena.memory.close()
   })

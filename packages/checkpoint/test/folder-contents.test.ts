@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { missingNumbers, numberedShard, weightFilesOf, withoutAppleDouble } from '../src/folder-contents.ts'
 import { openCheckpoint, saveCheckpoint } from '../src/index.ts'
 import { temporaryFolder } from './support.ts'
@@ -49,7 +50,7 @@ describe('a folder that saveCheckpoint() wrote opens', () => {
           expect(chosen.names).toEqual(['a', 'b'])
         },
       ),
-      { numRuns: 150, seed: 11 },
+      tries(150),
     )
   })
 })

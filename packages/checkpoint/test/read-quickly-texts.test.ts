@@ -2,6 +2,7 @@ import { truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { everyNth, tries } from '../../../test/many-inputs.ts'
 import { anyChanges, changed } from './changes.ts'
 import { agrees, entriesOf, INDEX, indexJson, plainName, quickly, shardsOf, strictly } from './quick-and-strict.ts'
 import { fileOf, headerJson, type RawTensor, rawFile, temporaryFolder, tensor, utf8, write } from './support.ts'
@@ -189,6 +190,7 @@ describe('readQuickly() leaves to the strict parsers an index with', () => {
 })
 
 describe('readQuickly() never takes what the strict parsers refuse:', () => {
+  const STRIDE = 41 // shares no factor with the number of variants at a place
   const note = '"__metadata__":{"k":"v"}'
   const header = utf8(`{${note},${A},${B},"":{"dtype":"F4","shape":[0],"data_offsets":[8,8]}}  `)
   const index = utf8(`{"metadata":{"total_size":1.0,"k":"v"},${WEIGHTS}}`)
@@ -217,11 +219,11 @@ describe('readQuickly() never takes what the strict parsers refuse:', () => {
   test('headers that differ by a byte', async () => {
     const path = join(temporaryFolder(), 'x')
     let count = 0
-    for (const json of variantsOf(header)) {
+    for (const json of everyNth(variantsOf(header), STRIDE)) {
       writeSparse(path, json, 8)
       if (await taken([path])) count++
     }
-    expect(count).toBeGreaterThan(100)
+    expect(count).toBeGreaterThan(5)
   })
 
   test('indices that differ by a byte', async () => {
@@ -229,8 +231,8 @@ describe('readQuickly() never takes what the strict parsers refuse:', () => {
     write(folder, 'x', fileOf([a]))
     write(folder, 'y', fileOf([b]))
     let count = 0
-    for (const json of variantsOf(index)) if (await taken(write(folder, INDEX, json))) count++
-    expect(count).toBeGreaterThan(100)
+    for (const json of everyNth(variantsOf(index), STRIDE)) if (await taken(write(folder, INDEX, json))) count++
+    expect(count).toBeGreaterThan(5)
   })
 
   test('random headers with bytes changed, cut and added', async () => {
@@ -242,8 +244,9 @@ describe('readQuickly() never takes what the strict parsers refuse:', () => {
       writeSparse(path, changed(utf8(headerJson(tensors, { format: 'pt' })), changes), dataByteLength)
       if (await taken([path])) count++
     })
-    await fc.assert(property, { numRuns: 2000 })
-    expect(count).toBeGreaterThan(20)
+    await fc.assert(property, tries(120))
+    // One in four is left as it is but for white space.
+    expect(count).toBeGreaterThan(15)
   })
 
   test('random indices with bytes changed, cut and added', async () => {
@@ -253,7 +256,8 @@ describe('readQuickly() never takes what the strict parsers refuse:', () => {
       for (const [at, tensors] of shards.entries()) write(folder, `x${at}`, fileOf(tensors))
       if (await taken(write(folder, INDEX, changed(utf8(indexJson(entriesOf(shards))), changes)))) count++
     })
-    await fc.assert(property, { numRuns: 1000 })
-    expect(count).toBeGreaterThan(0)
+    await fc.assert(property, tries(120))
+    // One in four is left as it is but for white space.
+    expect(count).toBeGreaterThan(15)
   })
 })

@@ -1,6 +1,7 @@
 import { type Selection, tensorIndex } from '@onecopy/safetensors'
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { type Backing, Checkpoint, openCheckpoint, type Progress } from '../src/index.ts'
 import { type Case, cases, picked, pickedShape } from './selections.ts'
 import {
@@ -124,7 +125,7 @@ describe.each(BACKINGS)('a selection of backing %s', (backing) => {
         expect(whole.arenaBytes).toBe(0)
         whole.close()
       }),
-      { numRuns: 60 },
+      tries(60),
     )
     await expectNothingLeft(folder)
   })

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { checkLayout } from '../src/check-layout.ts'
 import { type ScannedHeader, scanHeader } from '../src/scan-header.ts'
 import { entry, outcome, thrownBy, utf8 } from './bytes.ts'
@@ -32,6 +33,7 @@ describe('checkLayout()', () => {
         const order = [...shuffled].sort((a, b) => a.begin - b.begin || a.end - b.end).map(({ name }) => name)
         expect([...checkLayout(scanned(...shuffled.map(({ text }) => text)), cursor).keys()]).toEqual(order)
       }),
+      tries(100),
     )
   })
 

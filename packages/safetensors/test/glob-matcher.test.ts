@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { parseGlob } from '../src/glob.ts'
 import { globMatcher } from '../src/glob-matcher.ts'
 
@@ -81,7 +82,7 @@ describe('globMatcher()', () => {
           expect([name, find(name)]).toEqual([name, expected === null ? null : { layerAt, expertAt: -1 }])
         }
       }),
-      { numRuns: 2000 },
+      tries(200),
     )
   })
 

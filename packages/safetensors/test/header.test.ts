@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import type { SafetensorsErrorCode } from '../src/errors.ts'
 import { MAX_HEADER_BYTES, parseHeader, parseSafetensors, readHeaderLength } from '../src/header.ts'
 import { serialize } from '../src/serialize.ts'
@@ -276,9 +277,7 @@ describe('parseSafetensors() on any bytes', () => {
     const anyHeader = fc.tuple(fc.uint8Array({ maxLength: 64 }), fc.nat(8)).map(([json, data]) => file(json, data))
     fc.assert(
       fc.property(fc.oneof(soup, any, anyHeader), (bytes) => void outcome(() => parseSafetensors(bytes))),
-      {
-        numRuns: 5000,
-      },
+      tries(500),
     )
   })
 
@@ -295,7 +294,7 @@ describe('parseSafetensors() on any bytes', () => {
         }
         outcome(() => parseSafetensors(bytes))
       }),
-      { numRuns: 3000 },
+      tries(300),
     )
   })
 
@@ -321,6 +320,7 @@ describe('parseSafetensors() on any bytes', () => {
         }
         expect(cursor).toBe(data)
       }),
+      tries(100),
     )
   })
 })

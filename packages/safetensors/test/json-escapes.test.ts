@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { unescapeJson } from '../src/json-escapes.ts'
 import { utf8 } from './bytes.ts'
 
@@ -29,6 +30,7 @@ test('unescapeJson() agrees with JSON.parse', () => {
     fc.property(escaped, (text) => {
       expect(resolve(text)).toBe(JSON.parse(`"${text}"`))
     }),
+    tries(100),
   )
 })
 

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { JsonScanner, MAX_NESTING, plainBytes, StringCache, stringToken } from '../src/json-scanner.ts'
 import { findInvalidUtf8, isWellFormed } from '../src/utf8.ts'
 import { outcome, thrownBy, utf8 } from './bytes.ts'
@@ -99,6 +100,7 @@ describe('readRepeated()', () => {
         it.end()
         expect(read).toEqual(list)
       }),
+      tries(100),
     )
   })
 
@@ -199,6 +201,7 @@ describe('skipValue()', () => {
       fc.property(fc.jsonValue({ maxDepth: 5 }), fc.constantFrom(0, 1, 2), (value, indent) => {
         expect(accepts(JSON.stringify(value, null, indent))).toBe(true)
       }),
+      tries(100),
     )
   })
 
@@ -228,7 +231,7 @@ describe('skipValue()', () => {
         const lossy = !isWellFormed(strings(parsed)) || JSON.stringify(parsed) !== JSON.stringify(parsed, finite)
         if (!lossy) expect(accepts(bytes)).toBe(true)
       }),
-      { numRuns: 3000 },
+      tries(300),
     )
   })
 })

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { tensorByteLength } from '../src/byte-length.ts'
 import { type Dtype, dtypeBits } from '../src/dtype.ts'
 import { gather } from '../src/gather.ts'
@@ -139,9 +140,9 @@ describe('resolveSelected(), forEachCopy() and gatherSelected()', () => {
         if (part.boxes.some((box) => !box.target.contiguous)) seen.inner++
         if (isRun) seen.run++
       }),
-      { numRuns: 5000 },
+      tries(1000),
     )
-    for (const count of Object.values(seen)) expect(count).toBeGreaterThan(50)
+    for (const count of Object.values(seen)) expect(count).toBeGreaterThan(5)
   })
 
   test('make no run shorter than both sides need', () => {
@@ -157,6 +158,7 @@ describe('resolveSelected(), forEachCopy() and gatherSelected()', () => {
           })
         }
       }),
+      tries(100),
     )
   })
 

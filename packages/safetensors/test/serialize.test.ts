@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { DTYPE_NAMES, dtypeBits } from '../src/dtype.ts'
 import { parseSafetensors } from '../src/header.ts'
 import { serialize, serializeHeader, type TensorSpec } from '../src/serialize.ts'
@@ -119,6 +120,7 @@ describe('serialize()', () => {
           if (size >= 1) expect((begin + info.dataOffsets[0]) % size).toBe(0)
         }
       }),
+      tries(100),
     )
   })
 

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { parseShardIndex, serializeShardIndex } from '../src/shard-index.ts'
 import { textArbitrary } from './arbitraries.ts'
 import { outcome, thrownBy, utf8 } from './bytes.ts'
@@ -163,7 +164,7 @@ describe('parseShardIndex()', () => {
         fc.oneof(mutated, fc.uint8Array({ maxLength: 64 })),
         (bytes) => void outcome(() => parseShardIndex(bytes)),
       ),
-      { numRuns: 5000 },
+      tries(500),
     )
   })
 })
@@ -225,6 +226,7 @@ describe('serializeShardIndex()', () => {
           if (key !== 'total_size') expect(index.metadata!.get(key)).toEqual(JSON.parse(JSON.stringify(value)))
         }
       }),
+      tries(100),
     )
   })
 

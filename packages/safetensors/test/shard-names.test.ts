@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { assertPlainShardName, indexFileName, parseShardFileName, shardFileName } from '../src/shard-names.ts'
 import { outcome, thrownBy } from './bytes.ts'
 
@@ -38,6 +39,7 @@ describe('parseShardFileName()', () => {
         const parsed = { stem, variant, index, count }
         expect(parseShardFileName(shardFileName(parsed))).toEqual(parsed)
       }),
+      tries(100),
     )
   })
 

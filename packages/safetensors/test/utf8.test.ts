@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { tries } from '../../../test/many-inputs.ts'
 import { compareUtf8, findInvalidUtf8, isWellFormed } from '../src/utf8.ts'
 import { utf8 } from './bytes.ts'
 
@@ -65,7 +66,7 @@ describe('findInvalidUtf8()', () => {
         // What stands before the first fault is valid by itself.
         if (position !== -1) expect(platformAccepts(shifted.slice(0, position))).toBe(true)
       }),
-      { numRuns: 3000 },
+      tries(300),
     )
   })
 })
@@ -77,6 +78,7 @@ test('compareUtf8() orders as the bytes do', () => {
     fc.property(text, text, (a, b) => {
       expect(Math.sign(compareUtf8(a, b))).toBe(Buffer.compare(utf8(a), utf8(b)))
     }),
+    tries(100),
   )
 })
 
