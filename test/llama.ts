@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { saveCheckpoint, type TensorToSave } from '@onecopy/checkpoint'
 
 /** Sizes of a model. */
@@ -7,6 +9,9 @@ export interface LlamaSizes {
   readonly inner: number
   readonly vocabulary: number
 }
+
+/** What its `config.json` says, whatever the sizes. */
+export const CONFIG = { model_type: 'llama', head_dim: 4, num_attention_heads: 4 }
 
 /** Small enough for products in plain loops; everything can be dealt over four workers. */
 export const SMALL: LlamaSizes = { layers: 2, hidden: 16, inner: 32, vocabulary: 24 }
@@ -42,5 +47,6 @@ export async function saveLlama(
   add('model.norm', hidden)
   add('lm_head', vocabulary, hidden)
   await saveCheckpoint(folder, tensors, { maxShardBytes })
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(CONFIG))
   return folder
 }

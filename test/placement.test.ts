@@ -7,7 +7,7 @@ import type { CoordinatorStatus } from '@onecopy/protocol'
 import { extentsOf, indexHeaders, parseHeader, readHeaderLength, type SelectedRange } from '@onecopy/safetensors'
 import { capabilities } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it } from 'vitest'
-import { type LlamaSizes, SMALL, saveLlama } from './llama.ts'
+import { CONFIG, type LlamaSizes, SMALL, saveLlama } from './llama.ts'
 import {
   checkpointIn,
   holdersOf,
@@ -34,7 +34,7 @@ const ARENA = 'memfd:onecopy:arena'
 
 async function planFor(model: string, mesh: { readonly tp?: number; readonly pp?: number }): Promise<Plan> {
   using checkpoint = await openCheckpoint(model)
-  return planPlacement(checkpoint, oneHost((mesh.tp ?? 1) * (mesh.pp ?? 1)), PRESETS.llama(mesh))
+  return planPlacement(checkpoint, oneHost((mesh.tp ?? 1) * (mesh.pp ?? 1)), PRESETS.llama(mesh, checkpoint.config))
 }
 
 /** What tensor-parallel workers have computed, put together. */
@@ -249,7 +249,7 @@ describe('a plan made from headers alone', () => {
     expect(names.length).toBeGreaterThan(1)
     // Read elsewhere, in any order, from the first bytes of each file.
     const index = indexHeaders(names.toReversed().map((name) => headerOf(join(model, name), name)))
-    const plan = Plan.parse(planPlacement(index, oneHost(2), PRESETS.llama({ tp: 2 })).toString())
+    const plan = Plan.parse(planPlacement(index, oneHost(2), PRESETS.llama({ tp: 2 }, CONFIG)).toString())
     expect(plan.id).toBe((await planFor(model, { tp: 2 })).id)
     using checkpoint = await openCheckpoint(model)
     expect(plan.layout).toBe(checkpoint.layout)

@@ -5,6 +5,7 @@ import { adoptFileMapping, type Descriptor, FileMapping } from '@onecopy/shareda
 import { adoptMemory } from './adopt-memory.ts'
 import type { Arena } from './arena.ts'
 import type { ArenaHold, ArenaSet, GatherOptions } from './arena-set.ts'
+import { readConfigBeside } from './config-file.ts'
 import { Directory, type ShardInfo } from './directory.ts'
 import { CheckpointError } from './errors.ts'
 import { nearestNames } from './nearest-names.ts'
@@ -66,6 +67,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   readonly #origin: CheckpointOrigin | null
   /** Records in the order of the selection that this checkpoint was narrowed to; null when it is whole. */
   readonly #order: Uint32Array | null
+  #config: Readonly<Record<string, unknown>> | null | undefined
   /** Made with the first part. */
   #arenas: ArenaSet | null = null
   readonly #bytes: readonly TensorBytes[]
@@ -190,6 +192,16 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
 
   get shards(): readonly ShardInfo[] {
     return this.#directory.shards
+  }
+
+  /**
+   * The model's `config.json` beside the first shard, read once; null where there is none, and for an attached checkpoint.
+   * @throws CheckpointError CONFIG_INVALID when it is there, but is no JSON object of at most 16 MiB
+   */
+  get config(): Readonly<Record<string, unknown>> | null {
+    const path = this.version === null ? this.shards[0]?.path : ''
+    this.#config ??= path ? readConfigBeside(path) : null
+    return this.#config
   }
 
   get closed(): boolean {

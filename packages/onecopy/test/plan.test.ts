@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openCheckpoint } from '@onecopy/checkpoint'
 import { oneHost, Plan, type Policy, PRESETS, planPlacement } from '@onecopy/placement'
@@ -12,6 +12,7 @@ let model: string
 beforeEach(async () => {
   folder = temporaryFolder()
   model = await saveLlama(join(folder, 'model'))
+  writeFileSync(join(model, 'config.json'), JSON.stringify(LLAMA_CONFIG))
 })
 
 function write(name: string, content: unknown): string {
@@ -53,9 +54,9 @@ describe('plan', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     const lines = stdout.split('\n')
     expect(lines[0]).toBe(join(model, 'model.safetensors.index.json'))
-    const plan = await expected(PRESETS.llama({ tp: 2, pp: 2 }))
+    const plan = await expected(PRESETS.llama({ tp: 2, pp: 2 }, LLAMA_CONFIG))
     expect(stdout).toMatch(new RegExp(`^plan +${plan.id.slice(0, 16)}$`, 'm'))
-    expect(stdout).toMatch(/^policy +preset llama, without config\.json, so that heads are not known \(--config\)$/m)
+    expect(stdout).toMatch(new RegExp(`^policy +preset llama, with ${join(model, 'config.json')}$`, 'm'))
     expect(stdout).toMatch(/^checkpoint +39 tensors, 22\.3 KiB \(22,816 bytes\)$/m)
     expect(stdout).toMatch(/^mesh +pp 2 × tp 2 × ep 1 × replicas 1 on 4 workers of 1 host$/m)
     expect(stdout).toMatch(/^objective +balanced$/m)
@@ -73,7 +74,7 @@ describe('plan', () => {
   test('--json prints the plan that planPlacement makes, for every axis of the mesh', async () => {
     const mesh = { tp: 2, pp: 2, ep: 1, replicas: 2 }
     const plan = await planned(model, '--tp', '2', '--pp', '2', '--ep', '1', '--replicas', '2')
-    expect(plan.id).toBe((await expected(PRESETS.llama(mesh), oneHost(8))).id)
+    expect(plan.id).toBe((await expected(PRESETS.llama(mesh, LLAMA_CONFIG), oneHost(8))).id)
     expect(plan.mesh).toEqual(mesh)
   })
 
@@ -81,18 +82,43 @@ describe('plan', () => {
     const { stdout } = await onecopy('inspect', model, '--json')
     const description = write('described.json', stdout)
     const here = await planned(model, '--tp', '4')
-    expect((await planned(description, '--tp', '4')).id).toBe(here.id)
-
-    const config = join(model, 'config.json')
-    writeFileSync(config, JSON.stringify(LLAMA_CONFIG))
-    const withHeads = await planned(model, '--tp', '4')
-    expect(withHeads.id).not.toBe(here.id)
-    expect((await planned(description, '--tp', '4', '--config', config)).id).toBe(withHeads.id)
+    expect((await planned(description, '--tp', '4', '--config', join(model, 'config.json'))).id).toBe(here.id)
+    expect(await refused(description, '--tp', '4')).toMatch(
+      /it is not known which positions stay together, .* or --config \(POLICY_INVALID\)$/,
+    )
     expect((await onecopy('plan', description)).stdout.split('\n')[0]).toBe(description)
   })
 
+  test('cuts no attention where nothing says how large heads are', async () => {
+    rmSync(join(model, 'config.json'))
+    expect(await refused(model, '--tp', '2')).toMatch(/cuts dimension 0 of tensor .* or --config \(POLICY_INVALID\)$/)
+    expect((await onecopy('plan', model, '--pp', '2')).stdout).toMatch(/preset llama, without config\.json/)
+  })
+
+  test('says workers that stay empty and rules that match nothing, beside the JSON too', async () => {
+    const rules = [
+      { match: 'layers.{layer}.**', replicate: true },
+      { match: '**', replicate: true, stage: 'first' },
+    ]
+    const policy = write('wrong.json', { rules })
+    const said = ['No tensor matches rules[0] "layers.{layer}.**"', '1 of 2 workers stay empty: "w1"']
+    const args = ['plan', model, '--pp', '2', '--policy', policy]
+    const [table, why, json] = await Promise.all([
+      onecopy(...args),
+      onecopy(...args, '--explain'),
+      onecopy(...args, '--json'),
+    ])
+    for (const notice of said) {
+      expect(table.stdout).toMatch(new RegExp(`^notice +${notice.replace(/[[\]{}*.]/g, '\\$&')}$`, 'm'))
+      expect(why.stdout).toContain(`\n  ${notice}\n`)
+      expect(json.stderr).toContain(`onecopy: ${notice}\n`)
+    }
+    expect(Plan.parse(json.stdout).workers).toHaveLength(2)
+    const { stdout } = await onecopy('plan', model, '--pp', '6')
+    expect(stdout).toContain('There are 4 layers for 6 stages')
+  })
+
   test('keeps heads whole where config.json lies beside the checkpoint', async () => {
-    writeFileSync(join(model, 'config.json'), JSON.stringify(LLAMA_CONFIG))
     const plan = await planned(model, '--tp', '4')
     expect(plan.id).toBe((await expected(PRESETS.llama({ tp: 4 }, LLAMA_CONFIG))).id)
     // Four workers share two heads of keys: neighbours hold the same one.
@@ -108,7 +134,7 @@ describe('plan', () => {
 
   test('--policy takes a preset by name, or rules from a file, over which the command line goes', async () => {
     expect((await planned(model, '--policy', 'qwen', '--tp', '2')).id).toBe(
-      (await expected(PRESETS.qwen({ tp: 2 }), oneHost(2))).id,
+      (await expected(PRESETS.qwen({ tp: 2 }, LLAMA_CONFIG), oneHost(2))).id,
     )
     const policy = { mesh: { tp: 4, pp: 1 }, rules: RULES, objective: 'balanced' as const }
     const path = write('policy.json', policy)
@@ -126,7 +152,7 @@ describe('plan', () => {
     }
     const hosts = write('hosts.json', topology)
     const plan = await planned(model, '--pp', '2', '--tp', '2', '--hosts', hosts)
-    expect(plan.id).toBe((await expected(PRESETS.llama({ pp: 2, tp: 2 }), topology)).id)
+    expect(plan.id).toBe((await expected(PRESETS.llama({ pp: 2, tp: 2 }, LLAMA_CONFIG), topology)).id)
     const { stdout } = await onecopy('plan', model, '--pp', '2', '--tp', '2', '--hosts', hosts)
     expect(stdout).toMatch(/ on 4 workers of 2 hosts$/m)
     expect(stdout).toMatch(/^host .*by NUMA node +limit$/m)
@@ -137,7 +163,7 @@ describe('plan', () => {
   test('--explain says why instead of the tables, and with a glob where tensors go', async () => {
     const why = await onecopy('plan', model, '--tp', '2', '--explain')
     expect(why).toMatchObject({ code: 0, stderr: '' })
-    const plan = await expected(PRESETS.llama({ tp: 2 }), oneHost(2))
+    const plan = await expected(PRESETS.llama({ tp: 2 }, LLAMA_CONFIG), oneHost(2))
     expect(why.stdout.endsWith(plan.explain())).toBe(true)
     expect(why.stdout).not.toContain('model.layers.0.mlp.down_proj')
     const where = await onecopy('plan', model, '--tp', '2', '--explain', '**.layers.{0,1}.**.down_*.*')
@@ -246,8 +272,9 @@ describe('plan with bad input', () => {
   })
 
   test('what cannot be divided names tensor, dimension, size and axis', async () => {
-    expect(await refused(model, '--tp', '3')).toMatch(
-      /^Cannot cut dimension 0 of tensor "model\.[^"]+", of size \d+, along tp of 3: .*\(DIMENSION_NOT_DIVISIBLE\)$/,
+    const rules = write('thirds.json', { rules: RULES })
+    expect(await refused(model, '--tp', '3', '--policy', rules)).toMatch(
+      /^Cannot cut dimension [01] of tensor "model\.[^"]+", of size \d+, along tp of 3: .*\(DIMENSION_NOT_DIVISIBLE\)$/,
     )
   })
 
@@ -293,6 +320,6 @@ describe('plan with bad input', () => {
   })
 
   test('more workers than a host can have is an error, not a crash', async () => {
-    expect(await refused(model, '--tp', '8192', '--pp', '8192')).toMatch(/\(TOPOLOGY_INVALID\)$/)
+    expect(await refused(model, '--replicas', '8192', '--pp', '8192')).toMatch(/\(TOPOLOGY_INVALID\)$/)
   })
 })

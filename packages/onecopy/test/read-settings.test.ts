@@ -35,6 +35,7 @@ describe('policyOf()', () => {
     expect(await policyOf(LLAMA(), { tp: 2 })).toEqual({
       policy: PRESETS.llama({ tp: 2 }),
       origin: 'preset llama, without config.json, so that heads are not known (--config)',
+      config: null,
     })
     const path = write('config.json', LLAMA_CONFIG)
     const { policy, origin } = await policyOf(LLAMA(), { tp: 2, objective: 'sticky' })
@@ -79,6 +80,7 @@ describe('policyOf()', () => {
     expect(await policyOf(LLAMA(), { policy: path, pp: 2, objective: 'min-peak' })).toEqual({
       policy: { mesh: { tp: 2, pp: 2 }, rules, stages, objective: 'min-peak' },
       origin: path,
+      config: null,
     })
     await expect(policyOf(LLAMA(), { policy: path })).rejects.toMatchObject({ code: 'POLICY_INVALID' })
     const bare = write('bare.json', { rules: RULES })

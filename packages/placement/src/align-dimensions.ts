@@ -1,15 +1,10 @@
 import type { Shaped } from './shaped.ts'
 
-/** Integers beside packed integers are positions in the unpacked dimension, such as GPTQ's `g_idx`. */
-const INDEX_DTYPES: ReadonlySet<string> = new Set(['I32', 'I64', 'U32', 'U64'])
-
 /**
  * Which dimension of a tensor each dimension of its companion belongs to.
  *
  * With as many dimensions they belong together one by one. Otherwise they are found from the sizes, in the same order,
- * where equal ones go before multiples; except for an index into the tensor's inputs, which stands for its dimension 0
- * as soon as it is a multiple of that: a GPTQ weight packs several inputs into one integer of [inputs / 8, outputs], and its
- * `g_idx` has a number for each input, which in a square matrix are as many as the outputs.
+ * where equal ones go before multiples.
  *
  * @param block as in a policy's companion, by the companion's dimensions
  * @returns for each dimension of the companion that of the tensor, -1 for one of size 1 that belongs to none; null when
@@ -21,7 +16,6 @@ export function alignDimensions(
   block: readonly number[] | undefined,
 ): readonly number[] | null {
   if (companion.shape.length === owner.shape.length) return companion.shape.map((_, dimension) => dimension)
-  const isIndex = INDEX_DTYPES.has(companion.dtype) && INDEX_DTYPES.has(owner.dtype)
 
   /** How well two sizes go together; 0: not at all. */
   const rate = (dimension: number, of: number): number => {
@@ -30,8 +24,7 @@ export function alignDimensions(
     const given = block?.[dimension]
     if (given !== undefined) return Math.ceil(ownerSize / given) === size ? 2 : 0
     if (size === ownerSize) return 2
-    if (size < ownerSize || size % ownerSize !== 0) return 0
-    return isIndex && of === 0 ? 3 : 1
+    return size > ownerSize && size % ownerSize === 0 ? 1 : 0
   }
 
   let best: readonly number[] | null = null

@@ -70,11 +70,12 @@ export function assignRules(
   const templates = companions.map((companion) => ({ companion, ...cutTemplate(companion) }))
   const uncovered: string[] = []
   const assignments = tensors.map(({ name }): Assignment | null => {
-    for (const { companion, before, after, ownerBefore, ownerAfter } of templates) {
+    for (const { companion, before, after, ownerOf, besideOf } of templates) {
       if (name.length < before.length + after.length || !name.endsWith(after) || !name.startsWith(before)) continue
       const shared = name.slice(before.length, name.length - after.length)
-      const owner = places.get(`${ownerBefore}${shared}${ownerAfter}`)
-      if (owner !== undefined) return { rule: null, owner, companion }
+      const owner = places.get(ownerOf(shared))
+      if (owner !== undefined && (besideOf === null || places.has(besideOf(shared))))
+        return { rule: null, owner, companion }
     }
     const found = ruleOf(name, rules)
     if (found === null) uncovered.push(name)
@@ -86,10 +87,14 @@ export function assignRules(
   return complete
 }
 
-function cutTemplate({ match, of }: Companion): Record<'before' | 'after' | 'ownerBefore' | 'ownerAfter', string> {
+function cutTemplate({ match, of, beside }: Companion) {
   const [before = '', after = ''] = match.split('{name}')
-  const [ownerBefore = '', ownerAfter = ''] = of.split('{name}')
-  return { before, after, ownerBefore, ownerAfter }
+  return { before, after, ownerOf: filling(of), besideOf: beside === undefined ? null : filling(beside) }
+}
+
+function filling(template: string): (name: string) => string {
+  const [before = '', after = ''] = template.split('{name}')
+  return (name) => `${before}${name}${after}`
 }
 
 function uncoveredError(names: readonly string[]): PlacementError {

@@ -1,6 +1,7 @@
 import { type Extent, joinTouching, quoteName } from '@onecopy/safetensors'
 import { alignDimensions } from './align-dimensions.ts'
 import { PlacementError } from './errors.ts'
+import type { Companion } from './policy.ts'
 import type { Shaped } from './shaped.ts'
 import type { Cut } from './split.ts'
 
@@ -17,19 +18,18 @@ interface Scale {
  * whoever holds a piece of the tensor holds exactly what belongs to it. A companion of one element, and a dimension of
  * size 1, stay whole.
  *
- * @param block positions of the tensor for each position of the companion, by the companion's dimensions; found from the
- * sizes by default
+ * @param by how the policy says that the two belong together
  * @throws PlacementError COMPANION_UNFIT where sizes are in no proportion, or where a piece begins or ends inside a block
  */
 export function cutCompanion(
   companion: Shaped,
   owner: Shaped,
   cuts: readonly Cut[],
-  block?: readonly number[],
+  { block, along }: Pick<Companion, 'block' | 'along'> = {},
 ): readonly Cut[] {
   if (cuts.length === 0 || companion.shape.every((size) => size <= 1) || companion.shape.includes(0)) return []
-  const places = alignDimensions(companion, owner, block)
-  if (places === null) {
+  const places = along?.map((of) => of ?? -1) ?? alignDimensions(companion, owner, block)
+  if (places === null || places.length !== companion.shape.length) {
     throw unfit(companion, owner, `its shape [${companion.shape}] has no relation to [${owner.shape}]`, {})
   }
   const result: Cut[] = []

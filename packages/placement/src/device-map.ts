@@ -47,7 +47,7 @@ export function fromDeviceMap(deviceMap: DeviceMap, options: DeviceMapOptions = 
   if (modules.length === 0) throw invalid('deviceMap', 'The device map is empty: it must name a module, or "" for all')
   const devices = new Map(Object.entries(options.devices ?? {}))
   const rules = modules
-    .map(([module, device]): { readonly module: string; readonly worker: string } => {
+    .map(([module, device]): { readonly module: string; readonly worker: string; readonly entry: string } => {
       const field = `deviceMap[${JSON.stringify(module)}]`
       const valid = typeof device === 'number' ? Number.isSafeInteger(device) && device >= 0 : isName(device)
       if (!valid) throw invalid(field, `${field} is ${show(device)}: it must be the number or the name of a device`)
@@ -55,11 +55,13 @@ export function fromDeviceMap(deviceMap: DeviceMap, options: DeviceMapOptions = 
       if (worker === undefined && device === 'disk') {
         throw invalid(field, `${field} is "disk", which is no worker: name the one to hold the module in devices.disk`)
       }
-      return { module, worker: worker ?? String(device) }
+      return { module, worker: worker ?? String(device), entry: field }
     })
     // The longer of two names that a tensor's name begins with is the inner module.
     .sort((a, b) => b.module.length - a.module.length || (a.module < b.module ? -1 : 1))
-    .map(({ module, worker }): Rule => ({ match: module === '' ? '**' : moduleGlob(module), pin: worker }))
+    .map(
+      ({ module, worker, entry }): Rule => ({ match: module === '' ? '**' : moduleGlob(module), pin: worker, entry }),
+    )
   const workers = new Set(rules.map(({ pin }) => pin))
   return { mesh: options.mesh ?? { pp: workers.size }, rules }
 }

@@ -22,6 +22,7 @@ export interface ExplainOptions {
  */
 export function explainPlan(
   data: PlanData,
+  notices: readonly string[],
   tensorCounts: readonly number[],
   only: number | undefined,
   isListed: ((name: string) => boolean) | undefined,
@@ -32,6 +33,7 @@ export function explainPlan(
   const listed = tensors.filter(({ name }) => isListed?.(name) ?? only !== undefined)
   const sections = [
     headText(data),
+    ...(notices.length === 0 ? [] : [['Notices', ...notices.map((notice) => `  ${plain(notice)}`)].join('\n')]),
     hostsText(data, only),
     workersText(data, tensorCounts, only),
     reasonsText(data, tensors, only),

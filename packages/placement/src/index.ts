@@ -1,6 +1,6 @@
 export type { Box } from './boxes.ts'
 export type { MemoryShortage } from './check-memory.ts'
-export { DEFAULT_COMPANIONS } from './companions.ts'
+export { ACT_ORDER_COMPANIONS, DEFAULT_COMPANIONS } from './companions.ts'
 export type { DeviceMap, DeviceMapOptions, MaxMemory, MaxMemoryOptions } from './device-map.ts'
 export { fromDeviceMap, fromMaxMemory } from './device-map.ts'
 export type { HostDiff, MovedBytes, PlanDiff } from './diff.ts'

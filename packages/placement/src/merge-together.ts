@@ -30,7 +30,9 @@ export function mergeTogether(
         const { fixed, nodes } = demands[root]!
         if (fixed.length === 0 && nodes.length === 0) continue // pinned
         named.add(root)
-        const group = getOrMake(groupOf, `${found.layer},${found.expert}`, () => groups.add())
+        // Of one pattern, layers of different stacks are different ones; several patterns say themselves what belongs together.
+        const stack = patterns.length === 1 ? found.stack : ''
+        const group = getOrMake(groupOf, `${found.layer},${found.expert},${stack}`, () => groups.add())
         if (nodes.length === 0) groups.fix(group, { stages: fixed, tensor: place })
         for (const node of nodes) groups.merge(group, node)
       }

@@ -1,9 +1,10 @@
+import { checkArgument, rules } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
 import type { MeshShape } from './policy.ts'
 
 /**
  * What of a model's `config.json`, or of the `text_config` in it, matters for placing the model. All of it may be absent:
- * then heads are cut like any other positions, and vocabularies always.
+ * then attention cannot be cut, vocabularies always are, and what quantisation did is asked of names and shapes.
  */
 export interface ModelConfig {
   readonly model_type?: string | undefined
@@ -17,14 +18,42 @@ export interface ModelConfig {
   readonly qk_nope_head_dim?: number | undefined
   readonly qk_rope_head_dim?: number | undefined
   readonly v_head_dim?: number | undefined
-  readonly quantization_config?: { readonly quant_method?: string; readonly bits?: number } | null | undefined
+  readonly quantization_config?:
+    | { readonly quant_method?: string; readonly desc_act?: boolean; readonly dynamic?: unknown }
+    | null
+    | undefined
+  /** Models that also see keep the language model's apart: what is in it counts first. */
+  readonly text_config?: ModelConfig | undefined
 }
 
-/** Positions of one head of ordinary attention; undefined where the configuration does not say. */
-export function headSize({ head_dim, hidden_size, num_attention_heads }: ModelConfig): number | undefined {
+/** Sizes that must be whole numbers where they are there. */
+const SIZES = [
+  ...(['hidden_size', 'head_dim', 'num_attention_heads', 'num_key_value_heads', 'vocab_size'] as const),
+  ...(['qk_nope_head_dim', 'qk_rope_head_dim', 'v_head_dim'] as const),
+]
+
+/**
+ * A configuration as it may come from a file, with what its `text_config` says instead.
+ *
+ * @throws TypeError, RangeError for what is no object, and for a size that is no whole number
+ */
+export function readModelConfig(value: unknown): ModelConfig {
+  if (value === undefined || value === null) return {}
+  checkArgument('The config of a preset', value, rules.object)
+  const outer = value as ModelConfig
+  const config = typeof outer.text_config === 'object' ? { ...outer, ...outer.text_config } : outer
+  for (const name of SIZES) {
+    if (config[name] != null) checkArgument(`The config's ${name}`, config[name], rules.wholeNumber(1))
+  }
+  return config
+}
+
+/** Positions of one head of ordinary attention; null where the configuration does not say how many heads of which size. */
+export function headSize({ head_dim, hidden_size, num_attention_heads }: ModelConfig): number | null {
+  if (num_attention_heads === undefined) return null
   if (typeof head_dim === 'number') return head_dim
-  if (hidden_size === undefined || num_attention_heads === undefined) return undefined
-  return Number.isInteger(hidden_size / num_attention_heads) ? hidden_size / num_attention_heads : undefined
+  if (hidden_size === undefined) return null
+  return Number.isInteger(hidden_size / num_attention_heads) ? hidden_size / num_attention_heads : null
 }
 
 /**
@@ -47,9 +76,18 @@ function cutHeads(tp: number, what: string, heads: number): PlacementError {
   })
 }
 
-/** AWQ packs outputs into integers of 32 bits; what else there is packs inputs, or nothing. */
-export function packedOutputs({ quantization_config }: ModelConfig): number {
-  return quantization_config?.quant_method === 'awq' ? 32 / (quantization_config.bits ?? 4) : 1
+/**
+ * Whether GPTQ gave inputs to groups by activation (`desc_act`), in any module; null where nothing says so. Whatever else is
+ * in the configuration is not looked at.
+ */
+export function hasActOrder(config: ModelConfig | null | undefined): boolean | null {
+  const quantization = config?.quantization_config ?? config?.text_config?.quantization_config
+  if (typeof quantization !== 'object' || quantization === null) return null
+  const { quant_method: method, desc_act: order, dynamic } = quantization
+  if (typeof method === 'string' && !method.includes('gptq')) return false
+  const isSet = (module: unknown) => (module as { readonly desc_act?: unknown } | null)?.desc_act === true
+  if (isSet(quantization) || Object.values(dynamic ?? {}).some(isSet)) return true
+  return order === false ? false : null
 }
 
 /** Whether the vocabulary can be dealt evenly over tp; taken for granted where its size is unknown. */

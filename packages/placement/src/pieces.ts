@@ -6,9 +6,9 @@ import { canonicalRanges } from './extents.ts'
 import { getOrMake } from './get-or-make.ts'
 import type { MeshSize } from './mesh.ts'
 import { partSize } from './part-size.ts'
-import type { SplitAxis } from './policy.ts'
+import type { Split, SplitAxis } from './policy.ts'
 import { kindOf, type Shaped } from './shaped.ts'
-import { type Cut, type CutPiece, cutShape } from './split.ts'
+import { type Cut, type CutPiece, type CutSubject, cutShape } from './split.ts'
 
 /** A part of a tensor and the positions that hold it, in whatever stage that will be. */
 export interface Piece {
@@ -40,6 +40,7 @@ export function cutTensors(
   size: MeshSize,
 ): readonly Cutting[] {
   const cuttings: Cutting[] = []
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]))
   const known = new Map<unknown, Map<string, Cutting>>()
 
   const remembered = (by: unknown, key: string, make: () => Cutting): Cutting => {
@@ -53,21 +54,66 @@ export function cutTensors(
   const cut = (tensor: Shaped, assignment: Assignment, at: number | null): Cutting => {
     if (assignment.rule !== null) {
       const { text, field, rule } = assignment.rule
-      return remembered(assignment.rule, `${kindOf(tensor)} ${at}`, () => {
-        const cuts = cutShape(tensor.shape, [rule.split ?? []].flat(), size, { tensor: tensor.name, rule: text, field })
-        return { cuts, expertAt: at, pieces: piecesOf(tensor, cuts, at) }
+      const packed = packedOutputs(tensor, byName)
+      // Of units the last part of the name tells which are inputs.
+      const units = [rule.split ?? []].flat().some(({ unit }) => unit !== undefined)
+      const suffix = units ? tensor.name.slice(tensor.name.lastIndexOf('.')) : ''
+      return remembered(assignment.rule, `${kindOf(tensor)} ${at} ${packed} ${suffix}`, () => {
+        const splits = [rule.split ?? []]
+          .flat()
+          .map((split) => (split.unit ? { ...split, unit: split.unit / packed } : split))
+        const subject = { tensor: tensor.name, rule: text, field }
+        refuseColumnOfBytes(tensor, splits, size, subject)
+        const cuts = cutShape(tensor.shape, splits, size, subject)
+        const pieces = piecesOf(tensor, cuts, at)
+        if (rule.once === undefined || size.tp === 1) return { cuts, expertAt: at, pieces }
+        return { cuts, expertAt: at, pieces: pieces.map((piece) => ({ ...piece, tp: [0] })) }
       })
     }
     const owner = tensors[assignment.owner]!
     const ownerCutting = cuttingOf(assignment.owner)
-    const { block } = assignment.companion
+    const { block, along } = assignment.companion
     // A tensor's companions of one kind are alike, but one cutting may serve owners of several dtypes.
-    return remembered(ownerCutting, `${kindOf(tensor)} ${block} ${kindOf(owner)}`, () => {
-      const cuts = cutCompanion(tensor, owner, ownerCutting.cuts, block)
+    return remembered(ownerCutting, `${kindOf(tensor)} ${block} ${along} ${kindOf(owner)}`, () => {
+      const cuts = cutCompanion(tensor, owner, ownerCutting.cuts, assignment.companion)
       return { cuts, expertAt: ownerCutting.expertAt, pieces: piecesOf(tensor, cuts, ownerCutting.expertAt) }
     })
   }
   return tensors.map((_, place) => cuttingOf(place))
+}
+
+/**
+ * Outputs in one integer of a quantised weight: AWQ packs them, which its scales show, as they are by output; GPTQ packs
+ * inputs.
+ */
+function packedOutputs({ name, shape }: Shaped, byName: ReadonlyMap<string, Shaped>): number {
+  if (!name.endsWith('.qweight')) return 1
+  const scales = byName.get(name.replace(/qweight$/, 'scales'))
+  const ratio = (scales?.shape.at(-1) ?? 0) / (shape.at(-1) ?? 0)
+  return Number.isInteger(ratio) && ratio > 1 ? ratio : 1
+}
+
+/** Whether a tensor is what bitsandbytes makes of a matrix in 4 bit: one column of bytes, output by output. */
+export function isColumnOfBytes({ name, dtype, shape }: Shaped): boolean {
+  return name.endsWith('.weight') && dtype === 'U8' && shape.length === 2 && shape[0]! > 1 && shape[1] === 1
+}
+
+/** Neither inputs nor units of outputs can be told apart in a column of bytes, whose matrix is described in other data. */
+function refuseColumnOfBytes(tensor: Shaped, splits: readonly Split[], size: MeshSize, by: CutSubject): void {
+  if (!isColumnOfBytes(tensor)) return
+  for (const { dimension, axis, unit } of splits) {
+    if (size[axis] === 1 || (unit === undefined && (dimension === 0 || dimension === -2))) continue
+    const what = `Cannot cut dimension ${dimension} of tensor ${quoteName(tensor.name)}, of size ${tensor.shape.at(dimension)}, along ${axis} of ${size[axis]}`
+    const rule =
+      'bitsandbytes has made the matrix one column of bytes, in which neither inputs nor heads can be told apart'
+    const details = { dimension, size: tensor.shape.at(dimension), axis, count: size[axis] }
+    const { tensor: name, field } = by
+    throw new PlacementError('DIMENSION_NOT_DIVISIBLE', `${what}: ${rule} (${by.rule})`, {
+      tensor: name,
+      field,
+      details,
+    })
+  }
 }
 
 /** One piece for every choice of a piece of each cut, the last cut's changing fastest. */

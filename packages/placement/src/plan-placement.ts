@@ -1,17 +1,20 @@
 import { type TensorIndex, tensorIndex } from '@onecopy/safetensors'
 import { type Assignment, assignRules, type RuleAssignment, readyRules } from './assign-rules.ts'
 import { type Choice, freshChoice, type Placeable } from './choice.ts'
-import { DEFAULT_COMPANIONS } from './companions.ts'
+import { ACT_ORDER_COMPANIONS, DEFAULT_COMPANIONS } from './companions.ts'
 import { dealExperts } from './experts.ts'
 import { checkHoldings } from './holdings.ts'
 import { layoutOf } from './layout.ts'
 import { Mesh, meshSize, plannedHosts } from './mesh.ts'
+import { hasActOrder, type ModelConfig } from './model-config.ts'
+import { noticesOf } from './notices.ts'
 import { cutTensors } from './pieces.ts'
 import { pinnedWorkers } from './pins.ts'
 import { type PlaceableTensor, TensorPlacer } from './place-tensors.ts'
 import { Plan } from './plan.ts'
 import type { PlacedTensor } from './plan-data.ts'
 import type { Policy } from './policy.ts'
+import { foundPrefix } from './prefix.ts'
 import { readPolicy } from './read-policy.ts'
 import { readTopology } from './read-topology.ts'
 import { reasonOf } from './reasons.ts'
@@ -24,7 +27,8 @@ import { collectUnits } from './units.ts'
  * Decides which worker gets which tensors and slices of a checkpoint. Pure: the same input gives the same plan, on every
  * machine, and nothing is read or asked.
  *
- * @param source the index of a checkpoint, or whatever has one, such as an open checkpoint
+ * @param source the index of a checkpoint, or whatever has one, such as an open checkpoint; the `config.json` of one says how
+ * GPTQ has made groups, where the policy does not
  * @returns a plan that is checked, memory limits included
  * @throws PlacementError POLICY_INVALID, TOPOLOGY_INVALID, HOST_UNKNOWN and RULES_CONTRADICT for input that makes no sense;
  * MESH_MISMATCH when there are not as many workers as the mesh has places; WORKER_UNKNOWN for a pin;
@@ -32,7 +36,7 @@ import { collectUnits } from './units.ts'
  * tensors cannot be cut so; MEMORY_EXCEEDED when it does not fit
  */
 export function planPlacement(
-  source: TensorIndex | { readonly index: TensorIndex },
+  source: TensorIndex | { readonly index: TensorIndex; readonly config?: ModelConfig | null },
   topology: Topology,
   policy: Policy,
 ): Plan {
@@ -42,10 +46,13 @@ export function planPlacement(
   const checkedPolicy = readPolicy(policy)
   const checkedTopology = readTopology(topology)
   checkHoldings(checkedTopology, tensors)
-  const { companions = DEFAULT_COMPANIONS, objective = 'balanced', tied = [] } = checkedPolicy
+  const actOrder = hasActOrder('index' in source ? source.config : null)
+  const { companions = actOrder === true ? ACT_ORDER_COMPANIONS : DEFAULT_COMPANIONS } = checkedPolicy
+  const { objective = 'balanced', tied = [] } = checkedPolicy
   const size = meshSize(checkedPolicy.mesh)
   const mesh = new Mesh(size, checkedTopology)
-  const rules = readyRules(checkedPolicy.rules)
+  const prefixed = foundPrefix(checkedPolicy.rules, tensors)
+  const rules = readyRules(prefixed.rules)
 
   const assignments = assignRules(tensors, rules, companions)
   const roots = rootsOf(assignments)
@@ -63,15 +70,20 @@ export function planPlacement(
     stages: checkedPolicy.stages,
   }
   const choice = objective === 'sticky' ? stickyChoice(placeable, mesh) : freshChoice(objective, placeable, mesh)
-  return Plan.of({
+  const placed = placeInOrder(placeable.tensors, assignments, roots, choice)
+  const held = choice.mesh.workers.map(() => 0)
+  for (const { parts } of placed.tensors) for (const { workers } of parts) for (const worker of workers) held[worker]!++
+  const knowsOrder = actOrder !== null || checkedPolicy.companions !== undefined
+  const notices = noticesOf({ tensors, rules, assignments, cuttings, policy: checkedPolicy, choice, held, knowsOrder })
+  const body = {
     layout: layoutOf(index),
     mesh: size,
     objective,
     hosts: plannedHosts(checkedTopology),
-    workers: choice.mesh.workers,
     shards,
-    ...placeInOrder(placeable.tensors, assignments, roots, choice),
-  })
+    ...placed,
+  }
+  return Plan.of({ ...body, workers: choice.mesh.workers }, [...prefixed.notices, ...notices])
 }
 
 /** For each tensor the one that it follows in the end. */

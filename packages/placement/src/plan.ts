@@ -20,12 +20,18 @@ import { type WorkerShare, WorkerTensor } from './worker-share.ts'
 export class Plan {
   /** What the plan's JSON says. */
   readonly data: PlanData
+  /**
+   * What is to be known about how the plan was made: entries that match nothing, workers that stay empty, what could not be
+   * decided from names and shapes. They are no part of the data, so that a plan that was read has none.
+   */
+  readonly notices: readonly string[]
   readonly #workerPlaces: ReadonlyMap<string, number>
   #id: string | undefined
   #index: WorkerIndex | undefined
 
-  private constructor(data: PlanData) {
+  private constructor(data: PlanData, notices: readonly string[]) {
     this.data = data
+    this.notices = notices
     this.#workerPlaces = new Map(data.workers.map(({ name }, place) => [name, place]))
   }
 
@@ -34,13 +40,13 @@ export class Plan {
    *
    * @throws PlacementError as {@link Plan.parse} does, but for the form
    */
-  static of(body: PlanBody): Plan {
+  static of(body: PlanBody, notices: readonly string[] = []): Plan {
     checkBody(body)
     const { layout, mesh, objective, hosts, workers, shards, reasons, tensors } = body
     const placed = { layout, mesh, objective, hosts, workers, shards, reasons, tensors }
     const data: PlanData = { format: 'onecopy-plan', version: 1, ...placed, totals: totalsOf(body) }
     checkMemory(data)
-    return new Plan(data)
+    return new Plan(data, notices)
   }
 
   /**
@@ -52,7 +58,7 @@ export class Plan {
   static parse(json: string | Uint8Array): Plan {
     const data = readPlan(json)
     checkPlan(data)
-    return new Plan(data)
+    return new Plan(data, [])
   }
 
   /** sha256 of the canonical JSON, in hex: the same for plans that say the same, however their JSON was written. */
@@ -139,7 +145,7 @@ export class Plan {
   explain(options: ExplainOptions = {}): string {
     const only = options.worker === undefined ? undefined : this.#workerPlace(options.worker)
     const counts = this.data.workers.map((_, place) => this.#workerIndex().count(place))
-    return explainPlan(this.data, counts, only, options.tensors)
+    return explainPlan(this.data, this.notices, counts, only, options.tensors)
   }
 
   /**

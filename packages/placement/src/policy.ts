@@ -21,6 +21,12 @@ export type SplitAxis = 'tp' | 'ep'
  */
 export type Pattern = string | { readonly regex: string }
 
+/**
+ * At the beginning of a rule's glob: what stands before the names in the checkpoint, nothing or a text up to a dot. It is the
+ * same in all rules, and found by matching.
+ */
+export const PREFIX = '{prefix}'
+
 /** A dimension that is cut along an axis, one piece for each position on it. */
 export interface Split {
   /** Outermost is 0; negative counts from the last. */
@@ -33,9 +39,13 @@ export interface Split {
   readonly blocks?: number | readonly number[]
   /**
    * Positions that stay together, such as those of one attention head. Where there are fewer such units than positions on
-   * the axis, and their number divides it, neighbours on the axis hold the same unit. @default 1
+   * the axis, and their number divides it, neighbours on the axis hold the same unit; inputs, whose products are summed, never.
+   * Null: which positions stay together is not known, so that cutting them is an error. Positions of a weight that packs
+   * outputs count as outputs. @default each by itself, and never held twice
    */
-  readonly unit?: number
+  readonly unit?: number | null
+  /** Tensors of one dimension are cut along it, whatever the dimension. @default the dimension must be one of the tensor's */
+  readonly vectors?: true
 }
 
 /** Which pipeline stage: the first, the last, one by number, or wherever there is room (`auto`). */
@@ -43,7 +53,7 @@ export type StageChoice = 'first' | 'last' | 'auto' | number
 
 /**
  * What is done with the tensors that a pattern matches; of several rules the first that matches counts. A rule says
- * exactly one of `split`, `replicate` and `pin`; `expert` may go with `split` or `replicate`.
+ * exactly one of `split`, `replicate`, `once` and `pin`; `expert` may go with all but `pin`.
  */
 export interface Rule {
   readonly match: Pattern
@@ -51,12 +61,22 @@ export interface Rule {
   readonly split?: Split | readonly Split[]
   /** Whole, on every worker of its stages. */
   readonly replicate?: true
+  /**
+   * Whole, on the first position along this axis alone: what is added once to a sum over it, such as the bias of a matrix whose
+   * inputs are cut.
+   */
+  readonly once?: 'tp'
   /** Whole, on these workers only, by name. */
   readonly pin?: string | readonly string[]
   /** Placed by the number captured as `{expert}`: neighbouring experts together, as evenly as it goes. */
   readonly expert?: 'ep'
   /** @default the stage of its `{layer}`; a tensor without one needs a choice as soon as there are several stages */
   readonly stage?: StageChoice | readonly StageChoice[]
+  /**
+   * What the rule was made from, such as an entry of a plan of transformers. Of the rules with the same, one at least must
+   * match a tensor; otherwise the plan has a notice. @default the rule itself
+   */
+  readonly entry?: string
 }
 
 /**
@@ -70,6 +90,10 @@ export interface Companion {
   readonly of: string
   /** Positions of the tensor that one position of the companion stands for, by dimension. @default found from the sizes */
   readonly block?: readonly number[]
+  /** For each of its dimensions the one of the tensor that it follows, null where it stays whole. @default found from the sizes */
+  readonly along?: readonly (number | null)[]
+  /** Only where there is a tensor of this name too, with `{name}` in it. @default always */
+  readonly beside?: string
 }
 
 /** Which layers go to which stage. */

@@ -10,6 +10,14 @@ export interface PipelineStages {
   readonly rules: readonly Rule[]
 }
 
+/** How names of plans are written in the checkpoint. */
+export interface PlanNames {
+  /** The name without what stands before those of the base model. */
+  base(name: string): string
+  /** A glob for a name without it, and whatever stands before that in the checkpoint. */
+  globOf(glob: string, name: string): string
+}
+
 /** What transformers' models run one after the other, unless their plan says something else. */
 const USUAL_MODULES = ['embed_tokens', 'layers', 'norm']
 
@@ -23,51 +31,41 @@ const HEAD = 'lm_head'
  * Reads transformers' `base_model_pp_plan`.
  *
  * @param ppPlan only its keys, in their order
- * @param prefix what stands before them in the checkpoint
- * @param tied names of one and the same tensor, which is needed wherever any of them is
+ * @param names how names of the plan are written in the checkpoint
  * @throws PlacementError POLICY_INVALID when no module of the plan has the layers
  */
 export function pipelineStages(
   ppPlan: Readonly<Record<string, unknown>> | undefined,
-  prefix: string,
   stageCount: number,
-  tied: readonly (readonly string[])[],
+  { base, globOf }: PlanNames,
 ): PipelineStages {
-  const modules = ppPlan === undefined ? USUAL_MODULES : Object.keys(ppPlan)
+  const modules = ppPlan === undefined ? USUAL_MODULES : Object.keys(ppPlan).map(base)
   const layersAt = modules.findIndex((name) => LAYERS.test(name))
   if (layersAt === -1) {
     const message = `ppPlan has no module with layers among ${modules.join(', ') || 'none'}: it must have one named layers, blocks or h`
     throw new PlacementError('POLICY_INVALID', message, { field: 'ppPlan' })
   }
-  const inCheckpoint = (name: string) => (name === HEAD || name.startsWith(prefix) ? name : prefix + name)
-  const first = modules.slice(0, layersAt).map(inCheckpoint)
-  const last = [...new Set([...modules.slice(layersAt + 1).map(inCheckpoint), HEAD])]
-  const layers = `${inCheckpoint(modules[layersAt]!)}.`
+  const first = modules.slice(0, layersAt)
+  const last = [...new Set([...modules.slice(layersAt + 1), HEAD])]
+  const layers = `${modules[layersAt]!}.`
   const everywhere = stageCount === 1 ? ('first' as const) : Array.from({ length: stageCount }, (_, stage) => stage)
 
-  const alone = (path: string): StageChoice | null => {
-    if (first.some((name) => within(path, name))) return 'first'
-    return last.some((name) => within(path, name)) ? 'last' : null
-  }
   const of = (path: string): StageChoice | readonly StageChoice[] | null => {
     if (path.startsWith(layers) && path.length > layers.length) return null
-    const partners = tied.filter((group) => group.some((name) => within(name, path))).flat()
-    const choices = [alone(path), ...partners.map(alone)].filter((choice) => choice !== null)
-    const distinct = [...new Set(choices)]
-    if (distinct.length === 0) return everywhere
-    return distinct.length === 1 ? distinct[0]! : distinct
+    if (first.some((name) => within(path, name))) return 'first'
+    return last.some((name) => within(path, name)) ? 'last' : everywhere
   }
+  const entry = 'ppPlan'
   const around = [...first, ...last].map((name): Rule => {
-    return { match: moduleGlob(name), replicate: true, stage: of(name) ?? everywhere }
+    return { match: globOf(moduleGlob(name), name), replicate: true, stage: of(name) ?? everywhere, entry }
   })
-  return {
-    of,
-    rules: [
-      { match: `${escapeGlob(layers)}{layer}.**`, replicate: true },
-      ...around,
-      { match: '**', replicate: true, stage: everywhere },
-    ],
+  const byLayer: Rule = {
+    match: globOf(`${escapeGlob(layers)}{layer}.**`, layers),
+    replicate: true,
+    // With several stages everything would go to all of them.
+    entry: stageCount === 1 ? entry : `ppPlan["${modules[layersAt]!}"]`,
   }
+  return { of, rules: [byLayer, ...around, { match: '**', replicate: true, stage: everywhere, entry }] }
 }
 
 /** Whether a name is a module's own or that of something in it. */

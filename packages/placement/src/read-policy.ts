@@ -1,6 +1,6 @@
+import { quoteName } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
 import { fieldsOf } from './fields.ts'
-import { compilePattern } from './pattern.ts'
 import { type Companion, type MeshShape, OBJECTIVES, type Pattern, type Policy, type Stages } from './policy.ts'
 import { readPattern, readRule } from './read-rule.ts'
 
@@ -33,7 +33,8 @@ export function readPolicy(value: unknown): Policy {
   }
 }
 
-function readMesh(value: unknown): MeshShape {
+/** @throws PlacementError POLICY_INVALID naming the field */
+export function readMesh(value: unknown): MeshShape {
   const axes = ['pp', 'tp', 'ep', 'replicas'] as const
   const mesh = object(value, 'mesh', axes)
   const sizes: { [K in (typeof axes)[number]]?: number } = {}
@@ -53,7 +54,7 @@ function refuseContradictions(rules: Policy['rules']): void {
       continue
     }
     if (meaning(rule) === meaning(rules[other]!)) continue
-    const { text } = compilePattern(rule.match, `rules[${at}].match`)
+    const text = typeof rule.match === 'string' ? quoteName(rule.match) : `/${rule.match.regex}/`
     const message = `rules[${other}] and rules[${at}] do different things with ${text}: only the first of them would count`
     throw new PlacementError('RULES_CONTRADICT', message, {
       field: `rules[${at}]`,
@@ -64,22 +65,37 @@ function refuseContradictions(rules: Policy['rules']): void {
 }
 
 /** A text that two rules share when they do the same, however they were written. */
-function meaning({ split, replicate, pin, expert, stage }: Policy['rules'][number]): string {
+function meaning({ split, replicate, once, pin, expert, stage }: Policy['rules'][number]): string {
   const splits = [split ?? []]
     .flat()
-    .map(({ dimension, axis, blocks = 1, unit = 1 }) => [axis, dimension, blocks, unit])
+    .map(({ dimension, axis, blocks = 1, unit, vectors }) => [axis, dimension, blocks, unit, vectors])
   const stages = [stage ?? []].flat().map(String)
   const whole = replicate === true || expert !== undefined
-  return JSON.stringify([splits.sort(), splits.length === 0 && whole, [pin ?? []].flat().sort(), expert, stages.sort()])
+  return JSON.stringify([
+    splits.sort(),
+    splits.length === 0 && once === undefined && whole,
+    once,
+    [pin ?? []].flat().sort(),
+    expert,
+    stages.sort(),
+  ])
 }
 
 function readCompanion(value: unknown, field: string): Companion {
-  const companion = object(value, field, ['match', 'of', 'block'])
+  const companion = object(value, field, ['match', 'of', 'block', 'along', 'beside'])
   const match = readTemplate(companion.match, `${field}.match`)
   const of = readTemplate(companion.of, `${field}.of`)
   if (match === of) fail(`${field}.of`, of, `another name than ${field}.match: no tensor is its own companion`)
-  if (companion.block === undefined) return { match, of }
-  return { match, of, block: list(companion.block, `${field}.block`, (size, at) => integer(size, at, 1), 1) }
+  const { block, along, beside } = companion
+  return {
+    match,
+    of,
+    ...(block !== undefined && { block: list(block, `${field}.block`, (size, at) => integer(size, at, 1), 1) }),
+    ...(along !== undefined && {
+      along: list(along, `${field}.along`, (of, at) => (of === null ? null : integer(of, at, 0)), 1),
+    }),
+    ...(beside !== undefined && { beside: readTemplate(beside, `${field}.beside`) }),
+  }
 }
 
 /** A name with one `{name}` in it; nothing else in it has a meaning. */
@@ -112,8 +128,7 @@ function readStages(value: unknown, stageCount: number): Stages {
 }
 
 function readTogether(value: unknown): readonly (readonly Pattern[])[] {
-  const readOne = (pattern: unknown, field: string) => readPattern(pattern, field).pattern
-  return list(value, 'together', (group, field) => list(group, field, readOne, 1))
+  return list(value, 'together', (group, field) => list(group, field, readPattern, 1))
 }
 
 function readTied(value: unknown): readonly (readonly string[])[] {

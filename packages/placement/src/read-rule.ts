@@ -1,6 +1,6 @@
 import { fieldsOf } from './fields.ts'
-import { type CompiledPattern, compilePattern } from './pattern.ts'
-import type { Pattern, Rule, Split, StageChoice } from './policy.ts'
+import { compilePattern } from './pattern.ts'
+import { type Pattern, PREFIX, type Rule, type Split, type StageChoice } from './policy.ts'
 
 const { fail, integer, list, object, oneOf, refuse, string } = fieldsOf('POLICY_INVALID', 'policy')
 
@@ -12,15 +12,17 @@ const HARMLESS_FLAGS = /^[du]*$/
  * @throws PlacementError POLICY_INVALID naming the field
  */
 export function readRule(value: unknown, field: string, stageCount: number): Rule {
-  const rule = object(value, field, ['match', 'split', 'replicate', 'pin', 'expert', 'stage'])
-  const { pattern, compiled } = readPattern(rule.match, `${field}.match`)
+  const rule = object(value, field, ['match', 'split', 'replicate', 'once', 'pin', 'expert', 'stage', 'entry'])
+  const pattern = patternOf(rule.match, `${field}.match`)
+  const ending = typeof pattern === 'string' && pattern.startsWith(PREFIX) ? pattern.slice(PREFIX.length) : pattern
+  const compiled = compilePattern(ending, `${field}.match`)
   if (rule.replicate !== undefined && rule.replicate !== true) {
     fail(`${field}.replicate`, rule.replicate, 'true, or left out')
   }
-  const kinds = (['split', 'replicate', 'pin'] as const).filter((kind) => rule[kind] !== undefined)
+  const kinds = (['split', 'replicate', 'once', 'pin'] as const).filter((kind) => rule[kind] !== undefined)
   if (kinds.length > 1 || (kinds.length === 0 && rule.expert === undefined)) {
-    const said = kinds.length === 0 ? 'none of split, replicate, pin and expert' : kinds.join(' and ')
-    refuse(field, `says ${said}: it must say exactly one of split, replicate and pin, or expert`)
+    const said = kinds.length === 0 ? 'none of split, replicate, once, pin and expert' : kinds.join(' and ')
+    refuse(field, `says ${said}: it must say exactly one of split, replicate, once and pin, or expert`)
   }
   if (rule.expert !== undefined) {
     oneOf(rule.expert, `${field}.expert`, ['ep'])
@@ -38,23 +40,23 @@ export function readRule(value: unknown, field: string, stageCount: number): Rul
     match: pattern,
     ...(split !== undefined && { split }),
     ...(rule.replicate !== undefined && { replicate: true as const }),
+    ...(rule.once !== undefined && { once: oneOf(rule.once, `${field}.once`, ['tp']) }),
     ...(rule.pin !== undefined && { pin: readPin(rule.pin, `${field}.pin`) }),
     ...(rule.expert !== undefined && { expert: 'ep' as const }),
     ...(rule.stage !== undefined && { stage: readStage(rule.stage, `${field}.stage`, stageCount) }),
+    ...(rule.entry !== undefined && { entry: string(rule.entry, `${field}.entry`) }),
   }
 }
 
 /**
- * A pattern from JSON, or a RegExp object, and the same ready to match.
+ * A pattern from JSON, or a RegExp object.
  *
  * @throws PlacementError POLICY_INVALID naming the field
  */
-export function readPattern(
-  value: unknown,
-  field: string,
-): { readonly pattern: Pattern; readonly compiled: CompiledPattern } {
+export function readPattern(value: unknown, field: string): Pattern {
   const pattern = patternOf(value, field)
-  return { pattern, compiled: compilePattern(pattern, field) }
+  compilePattern(pattern, field)
+  return pattern
 }
 
 function patternOf(value: unknown, field: string): Pattern {
@@ -83,14 +85,18 @@ function readSplits(value: unknown, field: string, byExpert: boolean): Split | r
 }
 
 function readSplit(value: unknown, field: string, byExpert: boolean): Split {
-  const split = object(value, field, ['dimension', 'axis', 'blocks', 'unit'])
+  const split = object(value, field, ['dimension', 'axis', 'blocks', 'unit', 'vectors'])
   const axis = oneOf(split.axis, `${field}.axis`, ['tp', 'ep'])
   if (byExpert && axis === 'ep') fail(`${field}.axis`, axis, '"tp", since the rule places by expert along ep already')
+  if (split.vectors !== undefined && split.vectors !== true) {
+    fail(`${field}.vectors`, split.vectors, 'true, or left out')
+  }
   return {
     dimension: integer(split.dimension, `${field}.dimension`, Number.MIN_SAFE_INTEGER),
     axis,
     ...(split.blocks !== undefined && { blocks: readBlocks(split.blocks, `${field}.blocks`) }),
-    ...(split.unit !== undefined && { unit: integer(split.unit, `${field}.unit`, 1) }),
+    ...(split.unit !== undefined && { unit: split.unit === null ? null : integer(split.unit, `${field}.unit`, 1) }),
+    ...(split.vectors !== undefined && { vectors: true as const }),
   }
 }
 

@@ -34,6 +34,7 @@ export function reasonOf({ assignment, root, cutting, needs }: Decision, by: str
 
 function cutText({ cuts, expertAt }: Cutting, { rule }: ReadyRule): string {
   if (rule.pin !== undefined) return `whole, pinned to ${[rule.pin].flat().join(', ')}`
+  if (rule.once !== undefined) return `whole, on the first position along ${rule.once}`
   const cut = cuts.map(({ dimension, axis }) => `dimension ${dimension} cut along ${axis}`)
   if (cut.length === 0) cut.push(rule.split === undefined ? 'whole' : 'whole, nothing to cut')
   if (expertAt !== null) cut.push('expert → position along ep')

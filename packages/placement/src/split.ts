@@ -47,7 +47,9 @@ export function cutShape(
     const size = shape[dimension]!
     const count = counts[split.axis]
     if (count === 1 || shape.includes(0)) continue
-    const pieces = cutDimension(size, split, count, { ...subject, dimension })
+    if (split.unit === null) throw unknownUnits(dimension, split, subject)
+    const mayRepeat = split.unit !== undefined && !isInputs(subject.tensor, dimension, shape.length)
+    const pieces = cutDimension(size, split, mayRepeat, count, { ...subject, dimension })
     if (pieces.length > 1) cuts.push({ dimension, axis: split.axis, pieces })
   }
   return cuts.sort((a, b) => a.dimension - b.dimension)
@@ -59,6 +61,7 @@ function dimensionOf(
   seen: ReadonlySet<number>,
   { tensor, rule, field }: CutSubject,
 ): number {
+  if (split.vectors === true && shape.length === 1) return 0
   const dimension = split.dimension < 0 ? split.dimension + shape.length : split.dimension
   const what = `${rule} cuts dimension ${split.dimension} of tensor ${quoteName(tensor)}`
   const fields = { tensor, field, details: { dimension: split.dimension, shape } }
@@ -73,10 +76,19 @@ function dimensionOf(
   return dimension
 }
 
+/** Whether a dimension is that of a matrix's inputs: over them products are summed, so that nobody may have them twice. */
+function isInputs(tensor: string, dimension: number, rank: number): boolean {
+  if (rank < 2) return false
+  return tensor.endsWith('.qweight')
+    ? dimension === rank - 2
+    : /\.weight(?:_packed)?$/.test(tensor) && dimension === rank - 1
+}
+
 /** Cuts every block by itself; pieces that the same positions hold are one. */
 function cutDimension(
   size: number,
   split: Split,
+  mayRepeat: boolean,
   count: number,
   subject: CutSubject & { readonly dimension: number },
 ): readonly CutPiece[] {
@@ -86,7 +98,7 @@ function cutDimension(
   for (const [block, length] of sizes.entries()) {
     const unit = split.unit ?? 1
     const units = length / unit
-    const shared = units > 0 && units < count ? count / units : 1
+    const shared = mayRepeat && units > 0 && units < count ? count / units : 1
     const share = shared > 1 ? unit : length / count
     if (!Number.isInteger(units) || !Number.isInteger(shared) || !Number.isInteger(share / unit)) {
       const of = sizes.length === 1 ? '' : `block ${block} of ${sizes.length} with `
@@ -102,6 +114,12 @@ function cutDimension(
     begin += length
   }
   return Array.from(pieces.values(), ({ positions, extents }) => ({ positions, extents: joinTouching(extents) }))
+}
+
+function unknownUnits(dimension: number, { axis }: Split, { tensor, rule, field }: CutSubject): PlacementError {
+  const what = `${rule} cuts dimension ${dimension} of tensor ${quoteName(tensor)} along ${axis}, but it is not known which positions stay together, such as those of one attention head`
+  const cure = "give the model's config.json: PRESETS.llama(mesh, checkpoint.config), or --config"
+  return new PlacementError('POLICY_INVALID', `${what}; ${cure}`, { tensor, field: `${field}.split.unit` })
 }
 
 function blockSizes(

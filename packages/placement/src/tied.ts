@@ -34,11 +34,11 @@ export function checkTied(
         const message = `Tensor ${quoteName(name)} is tied, but follows ${quoteName(tensors[assignment.owner]!.name)}`
         throw new PlacementError('RULES_CONTRADICT', message, { tensor: name, field: `tied[${at}]` })
       }
-      const { split = [], pin = [], expert } = rule.rule
+      const { split = [], once, pin = [], expert } = rule.rule
       const subject = { tensor: name, rule: rule.text, field: rule.field }
       const cuts = place === undefined ? cutShape(shape, [split].flat(), size, subject) : cuttings[place]!.cuts
       const by = place === undefined ? undefined : cuttings[place]!.expertAt
-      return [{ name, rule, expert: by, text: JSON.stringify([cuts, [pin].flat().sort(), expert]) }]
+      return [{ name, rule, expert: by, text: JSON.stringify([cuts, once, [pin].flat().sort(), expert]) }]
     })
     const [first, ...others] = treated
     for (const other of others) {

@@ -1,11 +1,11 @@
-import { quoteName } from '@onecopy/safetensors'
+import { escapeGlob, quoteName } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
 import { nearestHint } from './fields.ts'
 import { expertSplit } from './linear-rules.ts'
 import { nearest } from './nearest.ts'
-import type { MeshShape, Policy, Rule, Split, StageChoice } from './policy.ts'
-import { pipelineStages } from './pp-plan.ts'
-import { type Parameter, TP_STYLES, type TpStyle, tpSplit } from './tp-styles.ts'
+import { type MeshShape, type Policy, PREFIX, type Rule, type Split, type StageChoice } from './policy.ts'
+import { type PlanNames, pipelineStages } from './pp-plan.ts'
+import { type Parameter, styleFor, TP_STYLES, type TpStyle, tpSplit } from './tp-styles.ts'
 
 /** Transformers' `base_model_tp_plan` and `base_model_ep_plan`: styles by module or parameter, `*` for any number. */
 export type TpPlan = Readonly<Record<string, string>>
@@ -23,7 +23,10 @@ export interface TpPlanOptions extends MeshShape {
    * @default embed_tokens, layers, norm
    */
   readonly ppPlan?: Readonly<Record<string, unknown>>
-  /** What stands before the plan's names in the checkpoint, since a base model's plan leaves it out. @default `model.` */
+  /**
+   * What stands before the plan's names in the checkpoint, since a base model's plan leaves it out.
+   * @default found by matching when planning: `model.`, `language_model.model.`, `transformer.`, nothing …
+   */
   readonly prefix?: string
   /** As in a policy: names of one and the same tensor. @default none */
   readonly tied?: readonly (readonly string[])[]
@@ -31,7 +34,8 @@ export interface TpPlanOptions extends MeshShape {
 
 /** An entry of a plan, read. */
 interface Entry {
-  readonly name: string // without the prefix, as the plan has it
+  readonly name: string // as the plan has it
+  readonly field: string
   readonly style: TpStyle
   readonly byExpert: boolean // cut along ep as well
 }
@@ -50,21 +54,46 @@ const WEIGHTS = '{,.weight,.weight_packed}'
  * without layers, and for several positions along ep when no entry places experts
  */
 export function fromTpPlan(plan: TpPlan, options: TpPlanOptions = {}): Policy {
-  const { epPlan = {}, ppPlan, prefix = 'model.', tied, ...mesh } = options
-  const stages = pipelineStages(ppPlan, prefix, mesh.pp ?? 1, tied ?? [])
+  const { epPlan = {}, ppPlan, prefix, tied, ...mesh } = options
+  const { tp = 1, ep = 1, pp = 1 } = mesh
   const tpStyles = readPlan(plan, 'plan')
-  const styles = new Map([...tpStyles, ...readPlan(epPlan, 'epPlan')])
-  const entries = Array.from(styles, ([name, style]): Entry => {
-    if (style.kind !== 'experts') return { name, style, byExpert: false }
+  const epStyles = readPlan(epPlan, 'epPlan')
+  const names = namesIn(prefix, [...tpStyles.keys(), ...epStyles.keys(), ...Object.keys(ppPlan ?? {})])
+  const stages = pipelineStages(ppPlan, pp, names)
+  const entries = Array.from(new Map([...tpStyles, ...epStyles]), ([name, style]): Entry => {
+    const field = `${epStyles.has(name) ? 'epPlan' : 'plan'}[${JSON.stringify(name)}]`
+    if (style.kind !== 'experts') return { name, field, style, byExpert: false }
     const other = tpStyles.get(name)
-    return { name, style: other === undefined || other.kind === 'experts' ? { kind: 'whole' } : other, byExpert: true }
+    const cut = other === undefined || other.kind === 'experts' ? null : other
+    if (cut === null && ep === 1 && tp > 1) {
+      const what = `${field} places experts along ep, along which the mesh has one position`
+      throw new PlacementError('POLICY_INVALID', `${what}: every worker would hold all experts; give ep`, { field })
+    }
+    return { name, field, style: cut ?? { kind: 'whole' }, byExpert: true }
   })
-  const rules = entries.flatMap((entry) => rulesOf(entry, (name) => stages.of(name), prefix))
-  if ((mesh.ep ?? 1) > 1 && !rules.some(usesEp)) {
-    const message = `The mesh has ${mesh.ep} positions along ep, but no entry of the plans places experts: give epPlan`
+  const rules = entries.flatMap((entry) => rulesOf(entry, stages.of, names))
+  if (ep > 1 && !rules.some(usesEp)) {
+    const message = `The mesh has ${ep} positions along ep, but no entry of the plans places experts: give epPlan`
     throw new PlacementError('POLICY_INVALID', message, { field: 'epPlan' })
   }
   return { mesh, rules: [...withoutTwins(rules), ...stages.rules], ...(tied !== undefined && { tied }) }
+}
+
+/** A whole model's plan has the prefix already: the same text before all names of its usual modules. */
+const WITH_PREFIX = /^([^*]+\.)(?:embed_tokens|layers|blocks|block|h|norm)(?:\.|$)/
+
+/** The head is no part of the base model, and stands beside it or around it. */
+function namesIn(prefix: string | undefined, names: readonly string[]): PlanNames {
+  const before = new Set(names.flatMap((name) => WITH_PREFIX.exec(name)?.[1] ?? []))
+  const own = prefix ?? (before.size === 1 ? [...before][0]! : '')
+  const isHead = (name: string) => name === 'lm_head' || name.startsWith('lm_head.')
+  return {
+    base: (name) => (own !== '' && name.startsWith(own) ? name.slice(own.length) : name),
+    globOf: (glob, name) => {
+      if (isHead(name)) return `{,**.}${glob}`
+      return (prefix === undefined ? PREFIX : escapeGlob(prefix)) + glob
+    },
+  }
 }
 
 function readPlan(plan: TpPlan, field: string): ReadonlyMap<string, TpStyle> {
@@ -85,13 +114,12 @@ function readPlan(plan: TpPlan, field: string): ReadonlyMap<string, TpStyle> {
 function rulesOf(
   entry: Entry,
   stageOf: (name: string) => StageChoice | readonly StageChoice[] | null,
-  prefix: string,
+  names: PlanNames,
 ): Rule[] {
-  const { name } = entry
-  const style = forEmbedding(name, entry.style)
-  const path = prefixed(name, prefix)
-  const glob = numbersOf(path)
-  const stage = stageOf(path)
+  const name = names.base(entry.name)
+  const style = styleFor(name, entry.style)
+  const glob = names.globOf(numbersOf(name), name)
+  const stage = stageOf(name)
   const cut = (match: string, parameter: Parameter, like: TpStyle = style): Rule => {
     const byExpert = match.includes('{expert}')
     const splits: Split[] = entry.byExpert && !byExpert ? [expertSplit()] : []
@@ -102,6 +130,8 @@ function rulesOf(
       ...(splits.length === 0 ? { replicate: true as const } : { split: splits.length === 1 ? splits[0]! : splits }),
       ...(byExpert && { expert: 'ep' as const }),
       ...(stage !== null && { stage }),
+      // Modules without weights of their own have entries too, which place nothing.
+      entry: entry.style.kind === 'whole' && !entry.byExpert ? 'ppPlan' : entry.field,
     }
   }
   if (/_(?:blocks|scales)$/.test(name)) return [cut(glob, 'mxfp4')]
@@ -118,20 +148,6 @@ function rulesOf(
     cut(`${experts}.${projections}.bias`, 'bias', single),
     cut(`${experts}.${projections}.qweight`, 'qweight', single),
   ]
-}
-
-/** Transformers asks the module whether it is an embedding, whose weight is [entries, width]; a plan has only its name. */
-function forEmbedding(name: string, style: TpStyle): TpStyle {
-  if (!/(?:^|\.)(?:\w*embed\w*|wte|wpe)$/.test(name)) return style
-  if (style.kind === 'row') return { kind: 'embedding-row' }
-  return style.kind === 'column' ? { kind: 'embedding-column' } : style
-}
-
-/** The name in the checkpoint. The head is no part of the base model, and a whole model's plan has the prefix already. */
-function prefixed(name: string, prefix: string): string {
-  return name === 'lm_head' || name.startsWith('lm_head.') || (prefix !== '' && name.startsWith(prefix))
-    ? name
-    : prefix + name
 }
 
 /** The glob of a name: the number behind `experts` is that of an expert, the first other one that of a layer. */

@@ -54,6 +54,23 @@ export const TP_STYLES: Readonly<Record<string, TpStyle>> = {
   mla_kv_a_proj: WHOLE,
 }
 
+/**
+ * Modules that transformers' models make as an embedding, whose weight is [entries, width], and that a plan may name with a
+ * style for both kinds of modules: the last part of the name. Transformers asks the module; a plan has only its name, and
+ * what is like one (`patch_embedding`, `embedding_projection`) is often a matrix of [outputs, inputs].
+ */
+const EMBEDDINGS: ReadonlySet<string> = new Set([
+  ...['embed_tokens', 'wte', 'wpe', 'word_embeddings', 'position_embeddings', 'token_type_embeddings'],
+  ...['up_embed', 'down_embed', 'ngram_embedding'],
+])
+
+/** The style of a module of that name: the general ones cut an embedding the other way round. */
+export function styleFor(name: string, style: TpStyle): TpStyle {
+  if (!EMBEDDINGS.has(name.slice(name.lastIndexOf('.') + 1))) return style
+  if (style.kind === 'row') return EMBEDDING_ROW
+  return style.kind === 'column' ? { kind: 'embedding-column' } : style
+}
+
 /** Kinds of tensors that one entry of a plan covers. */
 export type Parameter =
   | 'weight' // [..., outputs, inputs]; also a parameter that the entry names itself
@@ -64,7 +81,10 @@ export type Parameter =
 /** What a style cuts along tp, and null for a parameter that stays whole. */
 export function tpSplit({ kind, blocks }: TpStyle, parameter: Parameter): Split | null {
   const dimension = dimensionOf(kind, parameter)
-  return dimension === null ? null : { dimension, axis: 'tp', ...(blocks !== undefined && { blocks }) }
+  if (dimension === null) return null
+  // As transformers does with what has one dimension, such as the sinks of attention.
+  const vectors = kind === 'column' && parameter === 'weight' ? { vectors: true as const } : {}
+  return { dimension, axis: 'tp', ...(blocks !== undefined && { blocks }), ...vectors }
 }
 
 function dimensionOf(kind: StyleKind, parameter: Parameter): number | null {

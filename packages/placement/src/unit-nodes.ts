@@ -1,6 +1,6 @@
 import type { Demand, UnitKey } from './demands.ts'
 import { getOrMake } from './get-or-make.ts'
-import { compareNatural } from './natural-order.ts'
+import { compareModules } from './module-order.ts'
 import { type FixedStages, UnitGroups } from './unit-groups.ts'
 
 /** A demand, and the nodes of its units. */
@@ -13,11 +13,16 @@ export class UnitNodes {
   readonly groups: UnitGroups
   readonly #keys = new Map<number, UnitKey>()
   readonly #nodes = new Map<string, number>()
-  readonly #firstRules = new Map<string, number>() // by the name of the stack or free tensor
+  readonly #firstRules = new Map<string, number>() // by the name of the stack or free tensor, in the order of first mention
+  readonly #asAdded: boolean
 
-  /** @param onConflict as of `UnitGroups` */
-  constructor(onConflict: (a: FixedStages, b: FixedStages) => Error) {
+  /**
+   * @param onConflict as of `UnitGroups`
+   * @param asAdded whether stacks and tensors are added in the order in which the model declares them
+   */
+  constructor(onConflict: (a: FixedStages, b: FixedStages) => Error, asAdded: boolean) {
     this.groups = new UnitGroups(onConflict)
+    this.#asAdded = asAdded
   }
 
   /** The node of a layer or free tensor of which a rule speaks. */
@@ -36,12 +41,14 @@ export class UnitNodes {
     return keys.flatMap((key) => this.#nodes.get(textOf(key)) ?? [])
   }
 
-  /** By the first rule that speaks of the stack or tensor, then by its name, then by number. */
+  /** By the first rule that speaks of the stack or tensor, then as the model declares them, then by number. */
   inOrder(): readonly (readonly [node: number, key: UnitKey])[] {
-    const ruleOf = ({ name }: UnitKey) => this.#firstRules.get(name)!
-    return [...this.#keys].sort(
-      ([, a], [, b]) => ruleOf(a) - ruleOf(b) || compareNatural(a.name, b.name) || (a.layer ?? -1) - (b.layer ?? -1),
-    )
+    const names = [...this.#firstRules.keys()]
+    if (!this.#asAdded) names.sort(compareModules)
+    names.sort((a, b) => this.#firstRules.get(a)! - this.#firstRules.get(b)!)
+    const places = new Map(names.map((name, place) => [name, place]))
+    const placeOf = ({ name }: UnitKey) => places.get(name)!
+    return [...this.#keys].sort(([, a], [, b]) => placeOf(a) - placeOf(b) || (a.layer ?? -1) - (b.layer ?? -1))
   }
 }
 

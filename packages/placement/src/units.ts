@@ -5,6 +5,7 @@ import { PlacementError } from './errors.ts'
 import { getOrMake } from './get-or-make.ts'
 import { mergeTied } from './merge-tied.ts'
 import { mergeTogether } from './merge-together.ts'
+import { isDeclaredOrder } from './module-order.ts'
 import type { Policy } from './policy.ts'
 import type { FixedStages } from './unit-groups.ts'
 import { type NodeDemand, UnitNodes } from './unit-nodes.ts'
@@ -33,21 +34,22 @@ export interface Units {
 
 /**
  * Makes units of layers and free tensors, merges those that share a stage by the policy, and puts them in order: by the
- * first rule that speaks of their stack or tensor, then by its name, then by number.
+ * first rule that speaks of their stack or tensor, then as the model declares them, then by number.
  *
  * @param roots for each tensor the one that it follows in the end, itself where it is no companion
  * @throws PlacementError STAGE_MISSING as `demandOf` does; RULES_CONTRADICT for tensors that share a stage, but have to be in
  * different ones; TENSOR_UNCOVERED for a name of a tied group that no rule covers
  */
 export function collectUnits(
-  tensors: readonly Pick<IndexedTensor, 'name'>[],
+  tensors: readonly Pick<IndexedTensor, 'name' | 'dtype' | 'shard'>[],
   assignments: readonly Assignment[],
   roots: readonly number[],
   rules: readonly ReadyRule[],
   { together = [], tied = [] }: Pick<Policy, 'together' | 'tied'>,
   stageCount: number,
 ): Units {
-  const nodes = new UnitNodes((a, b) => contradiction(a, b, tensors, assignments, roots))
+  const onConflict = (a: FixedStages, b: FixedStages) => contradiction(a, b, tensors, assignments, roots)
+  const nodes = new UnitNodes(onConflict, isDeclaredOrder(tensors))
   const demands = unitDemands(tensors, assignments, stageCount, nodes)
   const togetherRoots = mergeTogether(together, tensors, roots, demands, nodes)
   const tiedDemands = mergeTied(tied, tensors, roots, demands, rules, stageCount, nodes)

@@ -1,6 +1,7 @@
 import type { Dtype, Extent } from '@onecopy/safetensors'
 import { describe, expect, test } from 'vitest'
 import { cutCompanion, scaleOf } from '../src/companion.ts'
+import type { Companion } from '../src/policy.ts'
 import { type Cut, cutShape } from '../src/split.ts'
 import { thrownBy } from './plans.ts'
 
@@ -20,10 +21,10 @@ function follow(
   owner: readonly number[],
   companion: readonly number[],
   [dimension, count, blocks = 1]: readonly [number, number, (number | number[])?],
-  { block, dtypes = ['BF16', 'BF16'] }: { block?: readonly number[]; dtypes?: readonly [Dtype, Dtype] } = {},
+  by: Pick<Companion, 'block' | 'along'> = {},
 ): readonly [dimension: number, extents: readonly (readonly Extent[])[]] | null {
   const cuts = cutsOf(owner, dimension, count, blocks)
-  const made = cutCompanion(shaped('s', companion, dtypes[1]), shaped('w', owner, dtypes[0]), cuts, block)
+  const made = cutCompanion(shaped('s', companion), shaped('w', owner), cuts, by)
   return made.length === 0 ? null : [made[0]!.dimension, made[0]!.pieces.map(({ extents }) => extents)]
 }
 
@@ -66,13 +67,19 @@ describe('cutCompanion()', () => {
   })
 
   test('follows along the right dimension of GPTQ', () => {
-    const dtypes = ['I32', 'I32'] as const
+    const along = [0]
     // qweight [inputs / 8, outputs], cut along inputs: g_idx has a number for each of them, scales one for each 128.
-    expect(follow([512, 4096], [4096], [0, 2], { dtypes })).toEqual([0, [[[0, 2048]], [[2048, 4096]]]])
+    expect(follow([512, 4096], [4096], [0, 2], { along })).toEqual([0, [[[0, 2048]], [[2048, 4096]]]])
     expect(follow([512, 4096], [32, 4096], [0, 2])).toEqual([0, [[[0, 16]], [[16, 32]]]])
     // Cut along outputs: g_idx stays whole, eight zero points are one integer.
-    expect(follow([512, 4096], [4096], [1, 2], { dtypes })).toBeNull()
+    expect(follow([512, 4096], [4096], [1, 2], { along })).toBeNull()
     expect(follow([512, 4096], [32, 512], [1, 2])).toEqual([1, [[[0, 256]], [[256, 512]]]])
+  })
+
+  test('leaves whole what is said to follow nothing', () => {
+    expect(follow([512, 4096], [32, 4096], [0, 2], { along: [null, 1] })).toBeNull()
+    expect(follow([512, 4096], [32, 4096], [1, 2], { along: [null, 1] })).toEqual([1, [[[0, 2048]], [[2048, 4096]]]])
+    expect(thrownBy(() => follow([8, 8], [8], [0, 2], { along: [0, 1] })).code).toBe('COMPANION_UNFIT')
   })
 
   test('scales up where the companion is longer', () => {

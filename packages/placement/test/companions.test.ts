@@ -8,18 +8,23 @@ import { readPolicy } from '../src/read-policy.ts'
 
 /** The owners that the defaults know for a name, given what tensors there are. */
 function ownersOf(name: string, ...tensors: readonly string[]): string[] {
-  return DEFAULT_COMPANIONS.flatMap(({ match, of }) => {
+  return DEFAULT_COMPANIONS.flatMap(({ match, of, beside }) => {
     const [before, after] = match.split('{name}') as [string, string]
     if (!name.startsWith(before) || !name.endsWith(after)) return []
-    const owner = of.replace('{name}', name.slice(before.length, name.length - after.length))
-    return tensors.includes(owner) ? [owner] : []
+    const shared = name.slice(before.length, name.length - after.length)
+    const owner = of.replace('{name}', shared)
+    return tensors.includes(owner) && (beside === undefined || tensors.includes(beside.replace('{name}', shared)))
+      ? [owner]
+      : []
   })
 }
 
 test('DEFAULT_COMPANIONS are companions as a policy has them, each once', () => {
   const rules = [{ match: '**', replicate: true }]
   expect(readPolicy({ rules, companions: DEFAULT_COMPANIONS }).companions).toEqual(DEFAULT_COMPANIONS)
-  expect(new Set(DEFAULT_COMPANIONS.map(({ match, of }) => `${match} of ${of}`)).size).toBe(DEFAULT_COMPANIONS.length)
+  expect(new Set(DEFAULT_COMPANIONS.map(({ match, of, beside }) => `${match} of ${of} beside ${beside}`)).size).toBe(
+    DEFAULT_COMPANIONS.length,
+  )
 })
 
 test.each([
@@ -31,6 +36,7 @@ test.each([
   ['compressed-tensors, NVFP4', 'l.3.q_proj.weight_global_scale', 'l.3.q_proj.weight_packed'],
   ['compressed-tensors, static', 'l.3.q_proj.input_scale', 'l.3.q_proj.weight'],
   ['ModelOpt, NVFP4', 'l.3.q_proj.weight_scale_2', 'l.3.q_proj.weight'],
+  ['compressed-tensors, activation order', 'l.3.q_proj.weight_g_idx', 'l.3.q_proj.weight_packed'],
   ['GPTQ', 'l.3.q_proj.g_idx', 'l.3.q_proj.qweight'],
   ['GPTQ and AWQ', 'l.3.q_proj.qzeros', 'l.3.q_proj.qweight'],
   ['GPTQ and AWQ', 'l.3.q_proj.scales', 'l.3.q_proj.qweight'],
@@ -45,7 +51,7 @@ test.each([
   expect(ownersOf(companion, owner, companion, ...others)).toEqual([owner])
 })
 
-test.each(['l.3.q_proj.weight', 'l.3.q_proj.bias', 'l.3.q_proj.weight_g_idx', 'l.3.q_proj.weight.quant_map'])(
+test.each(['l.3.q_proj.weight', 'l.3.q_proj.bias', 'l.3.q_proj.weight_shape', 'l.3.q_proj.weight.quant_map'])(
   '%s follows nothing',
   (name) => {
     expect(ownersOf(name, 'l.3.q_proj.weight', 'l.3.q_proj.weight_packed', 'l.3.q_proj.qweight', 'l.3.q_proj')).toEqual(

@@ -11,20 +11,11 @@ test('columnRules() cut outputs, in units where they are given', () => {
   expect(firstRule(policy, 'q.other')).toBeUndefined()
 })
 
-test('columnRules() count units of packed outputs in integers', () => {
-  const unitOf = (unit: number, packedOutputs: number) => {
-    return firstRule({ rules: columnRules('q', { unit, packedOutputs }) }, 'q.qweight')?.split
-  }
-  expect(unitOf(64, 8)).toEqual(tp(1, { unit: 8 }))
-  expect(unitOf(8, 8)).toEqual(tp(1))
-  expect(unitOf(12, 8)).toEqual(tp(1))
-})
-
-test('rowRules() cut inputs, and leave the bias whole', () => {
+test('rowRules() cut inputs, and give the bias to one', () => {
   const policy = { rules: rowRules('o') }
   expect(firstRule(policy, 'o.weight')).toEqual({ split: tp(1) })
   expect(firstRule(policy, 'o.qweight')).toEqual({ split: tp(0) })
-  expect(firstRule(policy, 'o.bias')).toEqual({ replicate: true })
+  expect(firstRule(policy, 'o.bias')).toEqual({ once: 'tp' })
 })
 
 test('rules of experts place by expert, and stages are passed on', () => {

@@ -95,8 +95,9 @@ describe('PRESETS', () => {
   })
 
   test('cut matrices in pairs, and vocabularies', () => {
-    const rule = (name: string) => firstRule(policyOf('llama'), name)
-    expect(rule('model.layers.0.self_attn.q_proj.weight')).toEqual({ split: tp(0) })
+    const config = { head_dim: 2, num_attention_heads: 4 }
+    const rule = (name: string) => firstRule(policyOf('llama', config), name)
+    expect(rule('model.layers.0.self_attn.q_proj.weight')).toEqual({ split: tp(0, { unit: 2 }) })
     expect(rule('model.layers.0.self_attn.o_proj.weight')).toEqual({ split: tp(1) })
     expect(rule('model.layers.0.mlp.up_proj.weight')).toEqual({ split: tp(0) })
     expect(rule('model.layers.0.mlp.down_proj.weight')).toEqual({ split: tp(1) })
@@ -113,9 +114,26 @@ describe('PRESETS', () => {
       expect(firstRule(policy, `model.layers.0.self_attn.${name}`)).toEqual({ split: tp(0, { unit: 128 }) })
     }
     expect(firstRule(policy, 'model.layers.0.self_attn.k_proj.qweight')).toEqual({ split: tp(1, { unit: 128 }) })
-    const awq = policyOf('llama', { ...config, quantization_config: { quant_method: 'awq', bits: 4 } })
-    expect(firstRule(awq, 'model.layers.0.self_attn.k_proj.qweight')).toEqual({ split: tp(1, { unit: 16 }) })
     expect(firstRule(policy, 'model.layers.0.mlp.up_proj.weight')).toEqual({ split: tp(0) })
+  })
+
+  test('leave open which positions stay together when nothing says how large heads are', () => {
+    for (const family of FAMILIES) {
+      for (const module of [family === 'deepseek' ? 'q_b_proj' : 'q_proj', 'o_proj']) {
+        expect(firstRule(policyOf(family), `model.layers.0.self_attn.${module}.weight`)?.split).toMatchObject({
+          unit: null,
+        })
+      }
+    }
+  })
+
+  test('refuse a mesh and a configuration that are none', () => {
+    for (const family of FAMILIES) {
+      expect(() => PRESETS[family]({ tpp: 2 } as MeshShape)).toThrow(
+        expect.objectContaining({ code: 'POLICY_INVALID', field: 'mesh.tpp' }),
+      )
+      expect(() => PRESETS[family]({ tp: 2 }, 'config.json' as ModelConfig)).toThrow(TypeError)
+    }
   })
 
   test('refuse to cut query heads', () => {
@@ -164,7 +182,7 @@ describe('PRESETS', () => {
 
   test('cover what quantisation adds', () => {
     const policy = policyOf('llama')
-    for (const name of ['qweight', 'weight_packed', 'weight_shape', 'weight_g_idx', 'weight.quant_map']) {
+    for (const name of ['qweight', 'weight_packed', 'weight_shape', 'weight.quant_map']) {
       expect([name, firstRule(policy, `model.layers.0.mlp.up_proj.${name}`)]).not.toEqual([name, undefined])
     }
     expect(firstRule(policy, 'model.layers.0.mlp.up_proj.weight.quant_state.bitsandbytes__nf4')).toEqual({

@@ -152,7 +152,8 @@ export function randomModels(mesh: MeshSize): fc.Arbitrary<RandomModel> {
 
 /** The positions on an axis that hold a position of a dimension: what `Split` says, element by element. */
 export function positionsOf(at: number, size: number, split: Split, count: number): readonly number[] {
-  const { blocks = 1, unit = 1 } = split
+  const { blocks = 1 } = split
+  const unit = split.unit ?? 1
   const sizes = typeof blocks === 'number' ? Array.from({ length: blocks }, () => size / blocks) : blocks
   let begin = 0
   for (const length of sizes) {

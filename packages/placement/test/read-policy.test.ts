@@ -97,7 +97,7 @@ describe('readPolicy()', () => {
     const split = { dimension: 0, axis: 'tp' }
     const same = [
       { match: 'a', split },
-      { match: 'a', split: [{ ...split, blocks: 1, unit: 1 }] },
+      { match: 'a', split: [{ ...split, blocks: 1 }] },
       { match: 'b', pin: 'w' },
       { match: 'b', pin: ['w'] },
       { match: 'c.{expert}', expert: 'ep' },

@@ -31,7 +31,7 @@ describe('readRule()', () => {
   })
 
   test('wants exactly one of split, replicate and pin', () => {
-    refused({ match: 'a' }, 'rules[0]', /says none of split, replicate, pin and expert: it must say exactly one/)
+    refused({ match: 'a' }, 'rules[0]', /says none of split, replicate, once, pin and expert: it must say exactly one/)
     refused({ match: 'a', replicate: true, pin: 'w' }, 'rules[0]', /says replicate and pin/)
     refused({ match: 'a', replicate: false }, 'rules[0].replicate', /is false: it must be true, or left out/)
   })
@@ -66,6 +66,13 @@ describe('readRule()', () => {
     refused({ match: 'a', pin: 'w', stage: 'first' }, 'rules[0].stage', /left out where pin/)
   })
 
+  test('takes a prefix that is to be found, at the beginning only, and what the rule was made from', () => {
+    const rule = { match: '{prefix}a.{layer}', replicate: true, entry: 'plan["a"]' } as const
+    expect(read(rule)).toEqual(rule)
+    refused({ match: 'a.{prefix}b', replicate: true }, 'rules[0].match', /has \{prefix\}, but only \{layer\} and/)
+    refused({ match: 'a', replicate: true, entry: 7 }, 'rules[0].entry', /must be a string/)
+  })
+
   test('wants workers of a pin once', () => {
     refused({ match: 'a', pin: ['w', 'v', 'w'] }, 'rules[0].pin[2]', /named once/)
     refused({ match: 'a', pin: [] }, 'rules[0].pin', /at least 1/)
@@ -74,8 +81,7 @@ describe('readRule()', () => {
 
 describe('readPattern()', () => {
   test('takes a RegExp object apart', () => {
-    expect(readPattern(/a(?<layer>\d+)/u, 'f').pattern).toEqual({ regex: 'a(?<layer>\\d+)' })
-    expect(readPattern(/a/, 'f').compiled.match('a')).not.toBeNull()
+    expect(readPattern(/a(?<layer>\d+)/u, 'f')).toEqual({ regex: 'a(?<layer>\\d+)' })
   })
 
   test('refuses flags that change what matches, and what is no pattern', () => {

@@ -55,6 +55,30 @@ describe('cutShape()', () => {
     ])
   })
 
+  test('lets nobody share what is not said to stay together, nor inputs', () => {
+    expect(thrownBy(() => cut([2], { dimension: 0 }, 4)).code).toBe('DIMENSION_NOT_DIVISIBLE')
+    const heads: readonly Split[] = [{ dimension: 1, axis: 'tp', unit: 2 }]
+    const of = (tensor: string) => cutShape([8, 4], heads, { tp: 4, ep: 1 }, { tensor, rule: 'r', field: 'f' })
+    expect(of('qkv')[0]!.pieces).toHaveLength(2)
+    for (const name of ['o_proj.weight', 'o_proj.weight_packed']) {
+      expect(thrownBy(() => of(name)).code).toBe('DIMENSION_NOT_DIVISIBLE')
+    }
+    const rows: readonly Split[] = [{ dimension: 0, axis: 'tp', unit: 4 }]
+    const gptq = () => cutShape([8, 4], rows, { tp: 4, ep: 1 }, { tensor: 'o.qweight', rule: 'r', field: 'f' })
+    expect(thrownBy(gptq).code).toBe('DIMENSION_NOT_DIVISIBLE')
+  })
+
+  test('refuses to cut what is not known to stay together, and says what to give', () => {
+    const error = thrownBy(() => cut([8], { dimension: 0, unit: null }, 2))
+    expect(error).toMatchObject({ code: 'POLICY_INVALID', field: 'rules[3].split.unit' })
+    expect(error.message).toMatch(/PRESETS\.llama\(mesh, checkpoint\.config\), or --config/)
+    expect(cut([8], { dimension: 0, unit: null }, 1)).toEqual([])
+  })
+
+  test('cuts what has one dimension along it, where that is said', () => {
+    expect(extents(cut([8], { dimension: -2, vectors: true }, 2))).toEqual(extents(cut([8], { dimension: 0 }, 2)))
+  })
+
   test('lets neighbours share a unit where there are fewer units than positions', () => {
     expect(extents(cut([6], { dimension: 0, unit: 3 }, 4))).toEqual([
       [[0, 1], [[0, 3]]],

@@ -1,7 +1,10 @@
 import { describe, expect, test } from 'vitest'
+import { oneHost } from '../src/one-host.ts'
+import { planPlacement } from '../src/plan-placement.ts'
 import { readPolicy } from '../src/read-policy.ts'
 import { fromTpPlan, type TpPlan, type TpPlanOptions } from '../src/tp-plan.ts'
 import { firstRule, tp } from './first-rule.ts'
+import { indexOf } from './real-headers.ts'
 
 const LLAMA: TpPlan = {
   'layers.*.self_attn.q_proj': 'colwise',
@@ -25,6 +28,8 @@ const MOE_EP: TpPlan = {
   'layers.*.mlp.experts': 'moe_tp_experts',
 }
 const ep = { dimension: 0, axis: 'ep' }
+/** Outputs, or what there is of vectors. */
+const rows = tp(-2, { vectors: true })
 
 /** The rule for a name, of a policy that is checked on the way. */
 function ruleOf(name: string, plan: TpPlan, options?: TpPlanOptions) {
@@ -36,10 +41,10 @@ function ruleOf(name: string, plan: TpPlan, options?: TpPlanOptions) {
 describe('fromTpPlan()', () => {
   test('cuts outputs of colwise modules and inputs of rowwise ones, with their biases', () => {
     const rule = (name: string) => ruleOf(`model.layers.11.${name}`, LLAMA, { tp: 4 })
-    expect(rule('self_attn.q_proj.weight')).toEqual({ split: tp(-2) })
+    expect(rule('self_attn.q_proj.weight')).toEqual({ split: rows })
     expect(rule('self_attn.q_proj.bias')).toEqual({ split: tp(-1) })
     expect(rule('self_attn.q_proj.qweight')).toEqual({ split: tp(-1) })
-    expect(rule('self_attn.q_proj.weight_packed')).toEqual({ split: tp(-2) })
+    expect(rule('self_attn.q_proj.weight_packed')).toEqual({ split: rows })
     expect(rule('self_attn.o_proj.weight')).toEqual({ split: tp(-1) })
     expect(rule('self_attn.o_proj.bias')).toEqual({ replicate: true })
     expect(rule('self_attn.o_proj.qweight')).toEqual({ split: tp(-2) })
@@ -58,10 +63,10 @@ describe('fromTpPlan()', () => {
   test('stands for the numbers of the layer and the expert, and for any other number', () => {
     const plan = { 'layers.*.mlp.experts.*.gate_proj': 'colwise', 'layers.*.heads.*.w': 'rowwise' }
     const { rules } = fromTpPlan(plan)
-    expect(rules[0]!.match).toBe('model.layers.{layer}.mlp.experts.{expert}.gate_proj{,.weight,.weight_packed}')
-    expect(rules[3]!.match).toBe('model.layers.{layer}.heads.*.w{,.weight,.weight_packed}')
+    expect(rules[0]!.match).toBe('{prefix}layers.{layer}.mlp.experts.{expert}.gate_proj{,.weight,.weight_packed}')
+    expect(rules[3]!.match).toBe('{prefix}layers.{layer}.heads.*.w{,.weight,.weight_packed}')
     expect(ruleOf('model.layers.1.mlp.experts.7.gate_proj.weight', plan, { ep: 4 })).toEqual({
-      split: tp(-2),
+      split: rows,
       expert: 'ep',
     })
   })
@@ -72,14 +77,21 @@ describe('fromTpPlan()', () => {
       'model.embed_tokens': 'embedding_rowwise',
       norm: 'sequence_parallel',
     }
-    expect(ruleOf('lm_head.weight', plan)).toEqual({ split: tp(-2), stage: 'last' })
+    expect(ruleOf('lm_head.weight', plan)).toEqual({ split: rows, stage: 'last' })
     expect(ruleOf('model.embed_tokens.weight', plan)).toEqual({ split: tp(0), stage: 'first' })
     expect(ruleOf('model.norm.weight', plan)).toEqual({ replicate: true, stage: 'last' })
-    expect(ruleOf('lm.layers.0.q.weight', { 'layers.*.q': 'colwise' }, { prefix: 'lm.' })).toEqual({ split: tp(-2) })
-    expect(ruleOf('layers.0.q.weight', { 'layers.*.q': 'colwise' }, { prefix: '' })).toEqual({ split: tp(-2) })
+    expect(ruleOf('lm.layers.0.q.weight', { 'layers.*.q': 'colwise' }, { prefix: 'lm.' })).toEqual({ split: rows })
+    expect(ruleOf('layers.0.q.weight', { 'layers.*.q': 'colwise' }, { prefix: '' })).toEqual({ split: rows })
   })
 
-  test('an embedding is cut the other way round, since its weight is [entries, width]', () => {
+  test('an embedding is cut the other way round, since its weight is [entries, width], but nothing that is named like one', () => {
+    expect(ruleOf('model.layers.0.mlp.up_embed.weight', { 'layers.*.mlp.up_embed': 'rowwise_split_input' })).toEqual({
+      split: tp(0),
+    })
+    expect(ruleOf('vision.patch_embedding.weight', { 'vision.patch_embedding': 'colwise' })?.split).toEqual(rows)
+    expect(ruleOf('vision.embedding_projection.weight', { 'vision.embedding_projection': 'rowwise' })?.split).toEqual(
+      tp(-1),
+    )
     expect(ruleOf('model.embed_tokens.weight', { embed_tokens: 'rowwise' })).toEqual({ split: tp(0), stage: 'first' })
     expect(ruleOf('model.embed_tokens.weight', { embed_tokens: 'colwise_rep' })).toEqual({
       split: tp(1),
@@ -89,21 +101,21 @@ describe('fromTpPlan()', () => {
 
   test('cuts fused experts as packed parameters, and the same experts one by one', () => {
     const rule = (name: string) => ruleOf(`model.layers.0.${name}`, MOE, { tp: 2 })
-    expect(rule('mlp.experts.gate_up_proj')).toEqual({ split: tp(-2, { blocks: 2 }) })
+    expect(rule('mlp.experts.gate_up_proj')).toEqual({ split: tp(-2, { blocks: 2, vectors: true }) })
     expect(rule('mlp.experts.down_proj')).toEqual({ split: tp(-1) })
-    expect(rule('mlp.experts.5.up_proj.weight')).toEqual({ split: tp(-2), expert: 'ep' })
+    expect(rule('mlp.experts.5.up_proj.weight')).toEqual({ split: rows, expert: 'ep' })
     expect(rule('mlp.experts.5.down_proj.weight')).toEqual({ split: tp(-1), expert: 'ep' })
-    expect(rule('block_sparse_moe.experts.5.w3.weight')).toEqual({ split: tp(-2), expert: 'ep' })
+    expect(rule('block_sparse_moe.experts.5.w3.weight')).toEqual({ split: rows, expert: 'ep' })
     expect(rule('block_sparse_moe.experts.5.w2.weight')).toEqual({ split: tp(-1), expert: 'ep' })
     expect(rule('mlp.experts.5.down_proj.bias')).toEqual({ replicate: true, expert: 'ep' })
   })
 
   test('an ep plan goes first, and experts of both plans are cut along both axes', () => {
     const rule = (name: string, plan = MOE) => ruleOf(`model.layers.0.${name}`, plan, { tp: 2, ep: 4, epPlan: MOE_EP })
-    expect(rule('mlp.experts.gate_up_proj')).toEqual({ split: [ep, tp(-2, { blocks: 2 })] })
+    expect(rule('mlp.experts.gate_up_proj')).toEqual({ split: [ep, tp(-2, { blocks: 2, vectors: true })] })
     expect(rule('mlp.experts.down_proj')).toEqual({ split: [ep, tp(-1)] })
-    expect(rule('mlp.experts.3.up_proj.weight')).toEqual({ split: tp(-2), expert: 'ep' })
-    expect(rule('self_attn.q_proj.weight')).toEqual({ split: tp(-2) })
+    expect(rule('mlp.experts.3.up_proj.weight')).toEqual({ split: rows, expert: 'ep' })
+    expect(rule('self_attn.q_proj.weight')).toEqual({ split: rows })
     expect(rule('mlp.gate.weight', { ...MOE, 'layers.*.mlp.gate': 'colwise_rep' })).toEqual({ replicate: true })
     expect(rule('mlp.experts.gate_up_proj', {})).toEqual({ split: ep })
     expect(rule('mlp.experts.3.up_proj.weight', {})).toEqual({ replicate: true, expert: 'ep' })
@@ -115,10 +127,13 @@ describe('fromTpPlan()', () => {
       'layers.*.mlp.experts.down_proj_blocks': 'local_colwise',
       'layers.*.self_attn.sinks': 'local_rowwise',
     }
-    const rule = (name: string, options?: TpPlanOptions) => ruleOf(`model.layers.0.${name}`, plan, options)
+    const rule = (name: string, options?: TpPlanOptions, other: TpPlan = plan) => {
+      return ruleOf(`model.layers.0.${name}`, other, options)
+    }
     expect(rule('mlp.experts.gate_up_proj_blocks')).toEqual({ split: tp(1, { blocks: 2 }) })
     expect(rule('mlp.experts.down_proj_blocks')).toEqual({ split: tp(2) })
     expect(rule('self_attn.sinks')).toEqual({ split: tp(-1) })
+    expect(rule('self_attn.sinks', {}, { 'layers.*.self_attn.sinks': 'colwise' })).toEqual({ split: rows })
     const epPlan = { 'layers.*.mlp.experts.down_proj_blocks': 'grouped_gemm' }
     expect(rule('mlp.experts.down_proj_blocks', { ep: 2, epPlan })).toEqual({ split: [ep, tp(2)] })
   })
@@ -126,15 +141,16 @@ describe('fromTpPlan()', () => {
   test('takes tied names, which are on the stages of both', () => {
     const tied = [['model.embed_tokens.weight', 'lm_head.weight']]
     expect(fromTpPlan(LLAMA, { pp: 2, tied }).tied).toEqual(tied)
-    expect(ruleOf('model.embed_tokens.weight', LLAMA, { pp: 2, tied })).toEqual({
-      replicate: true,
-      stage: ['first', 'last'],
-    })
-    const plan = { embed_tokens: 'embedding_rowwise' }
-    expect(ruleOf('model.embed_tokens.weight', plan, { pp: 2, tied })).toEqual({
-      split: tp(0),
-      stage: ['first', 'last'],
-    })
+    const index = indexOf([
+      ['model.embed_tokens.weight', 'F32', [4, 2]],
+      ['model.layers.0.norm.weight', 'F32', [2]],
+      ['model.layers.1.norm.weight', 'F32', [2]],
+    ])
+    for (const plan of [{}, { embed_tokens: 'embedding_rowwise', lm_head: 'colwise_gather_output' }]) {
+      const placed = planPlacement(index, oneHost(4), fromTpPlan(plan, { pp: 2, tp: 2, tied }))
+      const { parts } = placed.data.tensors.find(({ name }) => name === tied[0]![0])!
+      expect(new Set(parts.flatMap(({ workers }) => workers))).toEqual(new Set([0, 1, 2, 3]))
+    }
   })
 
   test('has the mesh of the options, and nothing else in it', () => {

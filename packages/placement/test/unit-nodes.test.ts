@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { UnitNodes } from '../src/unit-nodes.ts'
 
-const makeNodes = () => new UnitNodes(() => new Error('conflict'))
+const makeNodes = () => new UnitNodes(() => new Error('conflict'), false)
 
 test('UnitNodes has one node for each layer of a stack and each free tensor', () => {
   const nodes = makeNodes()

@@ -29,7 +29,7 @@ const whole = { replicate: true } as const
 const layered: Rule = { match: '{enc,dec}.{layer}.*', ...whole }
 
 describe('collectUnits()', () => {
-  test('makes a unit of each layer and each free tensor, by rule, then name, then number', () => {
+  test('makes a unit of each layer and each free tensor, by rule, then as declared, then by number', () => {
     const names = ['enc.10.w', 'enc.9.w', 'dec.0.w', 'enc.9.w_s', 'x.2', 'x.10', 'a']
     const rules: readonly Rule[] = [
       { match: 'a', ...whole, stage: 'auto' },
@@ -37,8 +37,8 @@ describe('collectUnits()', () => {
       { match: '*.*', ...whole, stage: 'auto' },
     ]
     const { units, of } = collect(names, rules)
-    expect(units.map(({ layers }) => layers)).toEqual([[], [0], [9], [10], [], []])
-    expect(names.map((name) => of(name)[1])).toEqual([[3], [2], [1], [2], [4], [5], [0]])
+    expect(units.map(({ layers }) => layers)).toEqual([[], [9], [10], [0], [], []])
+    expect(names.map((name) => of(name)[1])).toEqual([[2], [1], [3], [1], [4], [5], [0]])
   })
 
   test('puts stacks in the order in which rules first speak of them', () => {

@@ -26,13 +26,14 @@ export interface PlanOptions extends PlanSettings {
 export async function plan(source: Source, options: PlanOptions): Promise<void> {
   const previous = options.diff === undefined ? null : await readPlan(options.diff)
   const planned = await readIndex(source, options)
-  const { policy, origin } = await policyOf(planned, options)
+  const { policy, origin, config } = await policyOf(planned, options)
   const topology = await topologyOf(policy, options)
-  const result = planPlacement(planned.index, topology, policy)
+  const result = planPlacement({ index: planned.index, config }, topology, policy)
   const diff = previous === null ? null : result.diff(previous)
-  if (!options.json) print(linesOf(result, diff, { label: planned.label, origin }, options))
-  // Alone, this is a file for --diff and for `Plan.parse`.
-  else process.stdout.write(`${diff === null ? printable(result.toString()) : printableJson(diff)}\n`)
+  if (!options.json) return print(linesOf(result, diff, { label: planned.label, origin }, options))
+  // Alone, this is a file for --diff and for `Plan.parse`, of which notices are no part.
+  process.stdout.write(`${diff === null ? printable(result.toString()) : printableJson(diff)}\n`)
+  for (const notice of result.notices) process.stderr.write(`onecopy: ${printable(notice)}\n`)
 }
 
 function linesOf(result: Plan, diff: PlanDiff | null, names: PlanNames, { explain }: PlanOptions): string[] {

@@ -21,7 +21,7 @@ export interface PlanNames {
 
 /** A plan, as lines for people. */
 export function planLines(plan: Plan, { label, origin }: PlanNames, { bold, dim }: Style): string[] {
-  const { mesh, workers, hosts, totals, data } = plan
+  const { mesh, workers, hosts, totals, data, notices } = plan
   const axes = [`pp ${mesh.pp}`, `tp ${mesh.tp}`, `ep ${mesh.ep}`, `replicas ${mesh.replicas}`].join(' × ')
   const checkpoint = `${formatCount(data.tensors.length, 'tensor')}, ${formatBytesExactly(totals.byteLength)}`
   return [
@@ -34,6 +34,7 @@ export function planLines(plan: Plan, { label, origin }: PlanNames, { bold, dim 
         ['checkpoint', checkpoint],
         ['mesh', `${axes} on ${formatCount(workers.length, 'worker')} of ${formatCount(hosts.length, 'host')}`],
         ['objective', plan.objective],
+        ...notices.map((notice) => ['notice', printable(notice)] as const),
       ],
       dim,
     ),

@@ -32,6 +32,8 @@ export interface PlanSettings {
 export interface ChosenPolicy {
   readonly policy: Policy
   readonly origin: string
+  /** The model's own configuration; null where there is none. */
+  readonly config: ModelConfig | null
 }
 
 const AXES = ['tp', 'pp', 'ep', 'replicas'] as const
@@ -47,15 +49,15 @@ export async function policyOf(source: PlannedSource, settings: PlanSettings): P
   )
   const chosen = { ...(objective && { objective }) }
   const named = wanted === undefined || !Object.hasOwn(PRESETS, wanted) ? null : (wanted as PresetName)
-  if (wanted !== undefined && named === null) {
-    return { policy: readPolicy(overlaid(await readPolicyFile(wanted), mesh, chosen)), origin: wanted }
-  }
   const { config, path } = await readConfig(source, settings)
+  if (wanted !== undefined && named === null) {
+    return { policy: readPolicy(overlaid(await readPolicyFile(wanted), mesh, chosen)), origin: wanted, config }
+  }
   const names = source.index.tensors.map(({ name }) => name)
   const preset = named ?? presetFor(names, config)
   if (preset !== null) {
     const known = path === null ? 'without config.json, so that heads are not known (--config)' : `with ${path}`
-    return { policy: { ...PRESETS[preset](mesh, config), ...chosen }, origin: `preset ${preset}, ${known}` }
+    return { policy: { ...PRESETS[preset](mesh, config), ...chosen }, origin: `preset ${preset}, ${known}`, config }
   }
   const message = `The tensors' names are of no model family with a preset (${PRESET_NAMES}); give a policy with --policy`
   throw new CommandError('POLICY_MISSING', message)
@@ -95,19 +97,18 @@ export async function topologyOf({ mesh = {} }: Policy, { hosts }: PlanSettings)
 async function readConfig(
   { besides }: PlannedSource,
   { config: named }: PlanSettings,
-): Promise<{ readonly config: ModelConfig; readonly path: string | null }> {
-  if (named === undefined && besides === null) return { config: {}, path: null }
+): Promise<{ readonly config: ModelConfig | null; readonly path: string | null }> {
+  if (named === undefined && besides === null) return { config: null, path: null }
   const path = named ?? join(dirname(besides!), 'config.json')
   let config: unknown
   try {
     config = await readJson(path)
   } catch (error) {
-    if (named === undefined && isMissing(error)) return { config: {}, path: null }
+    if (named === undefined && isMissing(error)) return { config: null, path: null }
     throw error
   }
   if (!isObject(config)) throw new CommandError('FILE_INVALID', `"${path}" must hold a JSON object`)
-  const text = config['text_config'] // models that also see keep the language model's apart
-  return { config: { ...config, ...(isObject(text) && text) }, path }
+  return { config, path }
 }
 
 /** Whether an error of `readJson` says that there is no such file. */
