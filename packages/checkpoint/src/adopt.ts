@@ -1,4 +1,5 @@
 export type { SelectedTensor, Selection } from '@onecopy/safetensors'
-export type { CheckpointOrigin, CheckpointShare } from './checkpoint.ts'
+export { checkArgument, checkOptions, rules } from './check-options.ts'
+export type { CheckpointOrigin, CheckpointShare, FollowOptions } from './checkpoint.ts'
 export { Checkpoint } from './checkpoint.ts'
 export { loadSelecting } from './selecting.ts'

@@ -6,6 +6,8 @@ import type { ShardMemory } from './shard-memory.ts'
 
 /** Options of `ArenaSet.hold`. */
 export interface GatherOptions extends Pick<SealOptions, 'signal' | 'onProgress'> {
+  /** Of an attached checkpoint, how long the coordinator may take, in milliseconds. @default as long as gathering takes */
+  readonly timeoutMs?: number
   /**
    * Called with the bytes of memory that are about to be taken; may throw. What it returns is called when they count in
    * `arenaBytes`, or when gathering has failed.

@@ -5,6 +5,7 @@ import { adoptFileMapping, type Descriptor, FileMapping } from '@onecopy/shareda
 import { adoptMemory } from './adopt-memory.ts'
 import type { Arena } from './arena.ts'
 import type { ArenaHold, ArenaSet, GatherOptions } from './arena-set.ts'
+import { checkOptions, rules } from './check-options.ts'
 import { readConfigBeside } from './config-file.ts'
 import { Directory, type ShardInfo } from './directory.ts'
 import { CheckpointError } from './errors.ts'
@@ -40,15 +41,23 @@ export interface NewVersion {
   readonly version: number
 }
 
+/** Options of `followLatest`. */
+export interface FollowOptions {
+  /** Gives up; this checkpoint stays as it is. */
+  readonly signal?: AbortSignal
+  /** How long the coordinator may take, in milliseconds. @default as long as loading takes; 30000 for one that has restarted */
+  readonly timeoutMs?: number
+}
+
 /** Who handed a checkpoint out, and what it wants to hear of it: a client of a coordinator. */
 export interface CheckpointOrigin {
   readonly version: number | null
   /** Called once, when the checkpoint is closed. */
   release(): void
   /** The newest version, or the given one when it is the newest. */
-  latest(current: Checkpoint): Promise<Checkpoint>
+  latest(current: Checkpoint, options: FollowOptions): Promise<Checkpoint>
   /** A selected part with a lease of its own, whose arenas all processes share; null when that cannot be had now. */
-  select?(selection: Selection): Promise<Checkpoint | null>
+  select?(selection: Selection, options: FollowOptions): Promise<Checkpoint | null>
 }
 
 /**
@@ -168,11 +177,14 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
 
   /**
    * The newest version of an attached checkpoint: another Checkpoint, or this one when there is none newer. This one stays
-   * open until `close()`, so the moment of the switch is the caller's.
+   * open until `close()`, so the moment of the switch is the caller's. A name that was retired has no newer one. A coordinator
+   * that has restarted is waited for until it has published the name again.
+   * @throws CoordinatorError as `attach` does, COORDINATOR_TIMEOUT; the signal's reason
    */
-  async followLatest(): Promise<Checkpoint> {
+  async followLatest(options: FollowOptions = {}): Promise<Checkpoint> {
+    checkOptions('followLatest()', options, { signal: rules.signal, timeoutMs: rules.wholeNumber(1) })
     this.#assertOpen()
-    return this.#origin === null ? this : this.#origin.latest(this)
+    return this.#origin === null ? this : this.#origin.latest(this, options)
   }
 
   /** Names of all tensors in file order: by shard, then by position. */
@@ -248,7 +260,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   async select(selection: Selection, options: GatherOptions = {}): Promise<Checkpoint> {
     const tools = loadedSelectionTools() ?? (await loadSelecting())
     const parts = this.#partsOf(tools, selection)
-    return (await this.#origin?.select?.(selection)) ?? this.#selectParts(tools, parts, selection, options)
+    return (await this.#origin?.select?.(selection, options)) ?? this.#selectParts(tools, parts, selection, options)
   }
 
   /** A part that is made here, in this process. */
@@ -267,7 +279,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
           this.off('version', news)
           release()
         },
-        latest: (current) => this.#latestSelected(current, selection),
+        latest: (current, following) => this.#latestSelected(current, selection, following),
       }
       const selected = this.#narrow(tools, parts, arenas, (arena) => adoptMemory(arena.memory.share()), origin)
       if (this.#origin !== null) {
@@ -364,12 +376,12 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
     return new Checkpoint(this.label, directory, memory, origin, order)
   }
 
-  async #latestSelected(current: Checkpoint, selection: Selection): Promise<Checkpoint> {
-    // Also when this one was closed: each closes by itself. A signal was for the first time only.
-    const newest = await this.#origin?.latest(this)
+  async #latestSelected(current: Checkpoint, selection: Selection, options: FollowOptions): Promise<Checkpoint> {
+    // Also when this one was closed: each closes by itself.
+    const newest = await this.#origin?.latest(this, options)
     if (newest === undefined || newest === this) return current
     try {
-      return await newest.select(selection)
+      return await newest.select(selection, options)
     } finally {
       newest.close()
     }

@@ -1,7 +1,7 @@
 export type { Rule, SelectedTensor, Selection } from '@onecopy/safetensors'
 export { checkArgument, checkOptions, quoteName, rules, SafetensorsError } from '@onecopy/safetensors'
 export type { ArenaHold, GatherOptions } from './arena-set.ts'
-export type { CheckpointOrigin, CheckpointShare, NewVersion } from './checkpoint.ts'
+export type { CheckpointOrigin, CheckpointShare, FollowOptions, NewVersion } from './checkpoint.ts'
 export type { ShardInfo } from './directory.ts'
 export type { CheckpointErrorCode, CheckpointErrorFields } from './errors.ts'
 export { CheckpointError } from './errors.ts'

@@ -1,15 +1,24 @@
 import { basename, resolve } from 'node:path'
-import type { Checkpoint, Selection } from '@onecopy/checkpoint'
-import { type CoordinatorStatus, defaultSocketPath, MAX_NAME_BYTES } from '@onecopy/protocol'
+import { type Checkpoint, checkArgument, checkOptions, rules, type Selection } from '@onecopy/checkpoint/adopt'
+import { assertCheckpointName, type CoordinatorStatus, defaultSocketPath, MAX_NAME_BYTES } from '@onecopy/protocol'
 import { CoordinatorClient, clientFor } from './coordinator-client.ts'
+import { type Patience, withinLimit } from './patience.ts'
+
+/** How long a question that a coordinator answers at once may take, in milliseconds. */
+const ANSWER_MS = 30_000
+
+/** How long a coordinator may take to say how it is, in milliseconds. */
+const HEALTH_MS = 5000
 
 /** Where the coordinator is, and how this process is called in its status. */
-export interface ConnectOptions {
+export interface ConnectOptions extends Patience {
   /** Path of the coordinator's socket. @default ONECOPY_SOCKET, else where a coordinator listens by default */
   readonly socket?: string
   /** @default the name of the program that runs, such as `server.js` */
   readonly name?: string
 }
+
+const CONNECT = { socket: rules.text, name: rules.text, signal: rules.signal, timeoutMs: rules.wholeNumber(1) }
 
 /** Options of `attach`. */
 export interface AttachOptions extends ConnectOptions {
@@ -17,7 +26,7 @@ export interface AttachOptions extends ConnectOptions {
   readonly checkpoint?: string
   /** A version that is still held by somebody. @default the current one */
   readonly version?: number
-  /** How long to wait for a checkpoint that is not published or not loaded yet, in milliseconds. @default 0 */
+  /** How long to wait for a coordinator or checkpoint that is not there yet, or not loaded, in milliseconds. @default 0 */
   readonly waitMs?: number
   /**
    * Attaches only this part, see `Checkpoint.select`; parts that are many runs of bytes are gathered by the coordinator, once
@@ -29,23 +38,38 @@ export interface AttachOptions extends ConnectOptions {
 /**
  * A checkpoint of a coordinator, read in place: the pages that every other client reads. The lease ends with `close()` or
  * with this process. Should the coordinator die, the checkpoint stays as it is, and the lease comes back with the next one.
- * @throws CoordinatorError COORDINATOR_UNREACHABLE, CHECKPOINT_UNKNOWN, VERSION_UNKNOWN, VERSION_NOT_READY, LOAD_FAILED,
- * BUDGET_EXCEEDED, SELECTION_REFUSED, CLIENT_REFUSED; ProtocolError PROTOCOL_VERSION_MISMATCH
+ *
+ * Loading takes as long as it takes, unless `timeoutMs` says otherwise; it begins to count when `waitMs` is over.
+ * @throws CoordinatorError COORDINATOR_UNREACHABLE, COORDINATOR_TIMEOUT, CHECKPOINT_UNKNOWN, VERSION_UNKNOWN,
+ * VERSION_NOT_READY, LOAD_FAILED, BUDGET_EXCEEDED, SELECTION_REFUSED, CLIENT_REFUSED, NAME_INVALID; ProtocolError
+ * PROTOCOL_VERSION_MISMATCH; the signal's reason
  */
 export async function attach(options: AttachOptions = {}): Promise<Checkpoint> {
+  checkOptions('attach()', options, {
+    ...CONNECT,
+    checkpoint: rules.text,
+    version: rules.wholeNumber(0),
+    waitMs: rules.wholeNumber(0),
+    selection: rules.object,
+  })
   const { version = null, waitMs = 0, checkpoint = process.env['ONECOPY_CHECKPOINT'], selection = null } = options
   if (checkpoint === undefined) {
     throw new TypeError('The option checkpoint must be a name; it can also come from ONECOPY_CHECKPOINT')
   }
   // A coordinator ends the connection of a client that says nonsense, and with it every lease of this process.
-  requireName(checkpoint)
-  requireWholeNumber('waitMs', waitMs)
-  if (version !== null) requireWholeNumber('version', version)
-  return clientFor(socketOf(options), nameOf(options)).attach({ checkpoint, version, waitMs, selection })
+  assertCheckpointName(checkpoint)
+  return clientFor(socketOf(options), nameOf(options)).attach({ checkpoint, version, waitMs, selection }, options)
+}
+
+const SOURCE = {
+  must: 'a path, hf:org/name, a file: URL, or a list of paths',
+  isKind: (value: unknown): boolean => typeof value === 'string' || rules.listOf(rules.text).isKind(value),
 }
 
 /** What `publish` can ask of a coordinator; see `PublishOptions` of the coordinator. */
 export interface RemotePublishOptions extends ConnectOptions {
+  /** How long the coordinator may take, in milliseconds. @default as long as loading takes */
+  readonly timeoutMs?: number
   readonly backing?: 'file' | 'sealed'
   readonly pinned?: boolean
   readonly load?: 'now' | 'on-demand'
@@ -53,24 +77,45 @@ export interface RemotePublishOptions extends ConnectOptions {
 }
 
 /**
- * Publishes a checkpoint with a running coordinator; relative paths are this process's.
+ * Publishes a checkpoint with a running coordinator; relative paths are this process's. Giving up, by the signal, by `timeoutMs` or
+ * by the end of this process, gives up the load as well.
  * @returns the version's number
+ * @throws CoordinatorError COORDINATOR_UNREACHABLE, COORDINATOR_TIMEOUT, NAME_INVALID, LOAD_FAILED, BUDGET_EXCEEDED,
+ * PUBLISH_CANCELLED; the signal's reason
  */
 export async function publishTo(
   checkpoint: string,
   source: string | readonly string[],
   options: RemotePublishOptions = {},
 ): Promise<number> {
+  checkArgument('The name that publishTo() was given', checkpoint, rules.text)
+  checkArgument('The source that publishTo() was given', source, SOURCE)
+  checkOptions('publishTo()', options, {
+    ...CONNECT,
+    backing: rules.oneOf('file', 'sealed'),
+    pinned: rules.flag,
+    load: rules.oneOf('now', 'on-demand'),
+    priority: rules.wholeNumber(0),
+  })
+  assertCheckpointName(checkpoint)
   const { backing = 'file', pinned = false, load = 'now', priority = 0 } = options
-  requireName(checkpoint)
-  requireWholeNumber('priority', priority)
   const absolute = typeof source === 'string' ? absoluteSource(source) : source.map((path) => resolve(path))
-  return once(options, (client) => client.publish(checkpoint, absolute, { backing, pinned, load, priority }))
+  return once(options, `publish "${checkpoint}"`, (client, signal) =>
+    client.publish(checkpoint, absolute, { backing, pinned, load, priority }, signal),
+  )
 }
 
-/** Takes a name off a running coordinator. */
+/**
+ * Takes a name off a running coordinator.
+ * @param options `timeoutMs` is 30000 by default
+ * @throws CoordinatorError COORDINATOR_UNREACHABLE, COORDINATOR_TIMEOUT, CHECKPOINT_UNKNOWN; the signal's reason
+ */
 export async function retireFrom(checkpoint: string, options: ConnectOptions = {}): Promise<void> {
-  await once(options, (client) => client.retire(checkpoint))
+  checkArgument('The name that retireFrom() was given', checkpoint, rules.text)
+  checkOptions('retireFrom()', options, CONNECT)
+  assertCheckpointName(checkpoint)
+  const patience = { ...options, timeoutMs: options.timeoutMs ?? ANSWER_MS }
+  await once(patience, `retire "${checkpoint}"`, (client, signal) => client.retire(checkpoint, signal))
 }
 
 /** Whether a coordinator is there and ready, without anything that takes long. */
@@ -88,10 +133,15 @@ export interface CoordinatorHealth {
   readonly coordinator: string
 }
 
-/** How a coordinator is: what it says in the handshake, and so as fast as it takes anybody in. */
+/**
+ * How a coordinator is: what it says in the handshake, and so as fast as it takes anybody in.
+ * @param options `timeoutMs` is 5000 by default
+ * @throws CoordinatorError COORDINATOR_UNREACHABLE, COORDINATOR_TIMEOUT, CLIENT_REFUSED; the signal's reason
+ */
 export async function coordinatorHealth(options: ConnectOptions = {}): Promise<CoordinatorHealth> {
-  return once(options, async (client) => {
-    const { loading, pid, software, protocol, coordinator } = await client.welcome()
+  checkOptions('coordinatorHealth()', options, CONNECT)
+  return once({ ...options, timeoutMs: options.timeoutMs ?? HEALTH_MS }, 'how it is', async (client, signal) => {
+    const { loading, pid, software, protocol, coordinator } = await client.welcome(signal)
     return { state: loading === 0 ? 'ready' : 'loading', loading, pid, software, protocol, coordinator }
   })
 }
@@ -102,20 +152,29 @@ export interface StatusOptions extends ConnectOptions {
   readonly residency?: boolean
 }
 
-/** The state of a running coordinator; checkpoints and clients beyond what one answer has room for are counted. */
+/**
+ * The state of a running coordinator; checkpoints and clients beyond what one answer has room for are counted.
+ * @param options `timeoutMs` is 30000 by default
+ * @throws CoordinatorError COORDINATOR_UNREACHABLE, COORDINATOR_TIMEOUT; the signal's reason
+ */
 export async function coordinatorStatus(options: StatusOptions = {}): Promise<CoordinatorStatus> {
-  return once(options, (client) => client.status(options.residency ?? false))
+  checkOptions('coordinatorStatus()', options, { ...CONNECT, residency: rules.flag })
+  const { residency = false } = options
+  return once({ ...options, timeoutMs: options.timeoutMs ?? ANSWER_MS }, 'its status', (client, signal) =>
+    client.status(residency, signal),
+  )
 }
 
 async function once<Result>(
   options: ConnectOptions,
-  ask: (client: CoordinatorClient) => Promise<Result>,
+  what: string,
+  ask: (client: CoordinatorClient, signal: AbortSignal) => Promise<Result>,
 ): Promise<Result> {
   const client = new CoordinatorClient(socketOf(options), nameOf(options))
   try {
-    return await ask(client)
+    return await withinLimit(what, options, (signal) => ask(client, signal))
   } finally {
-    await client.close()
+    client.close()
   }
 }
 
@@ -130,16 +189,4 @@ function socketOf({ socket }: ConnectOptions): string {
 /** As the protocol takes it: printable, and short. */
 function nameOf({ name = basename(process.argv[1] ?? 'node') }: ConnectOptions): string {
   return name.slice(0, Math.floor(MAX_NAME_BYTES / 3)).replace(/[\p{Cc}\p{Cs}]/gu, '\u{FFFD}')
-}
-
-function requireName(checkpoint: string): void {
-  const fits = typeof checkpoint === 'string' && Buffer.byteLength(checkpoint) <= MAX_NAME_BYTES
-  if (!fits || /\p{Cs}/u.test(checkpoint)) {
-    throw new TypeError(`A checkpoint's name must be a text of at most ${MAX_NAME_BYTES} bytes`)
-  }
-}
-
-function requireWholeNumber(option: string, value: number): void {
-  if (Number.isSafeInteger(value) && value >= 0) return
-  throw new RangeError(`The option ${option} is ${value}; it must be a whole number, 0 or more`)
 }

@@ -1,15 +1,25 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Checkpoint, type CheckpointOrigin, loadSelecting, type Selection } from '@onecopy/checkpoint/adopt'
-import { CoordinatorError, type CoordinatorStatus, type Granted, type Welcome } from '@onecopy/protocol'
+import {
+  Checkpoint,
+  type CheckpointOrigin,
+  type FollowOptions,
+  loadSelecting,
+  type Selection,
+} from '@onecopy/checkpoint/adopt'
+import { CoordinatorError, type CoordinatorStatus, type Granted, unlessAborted, type Welcome } from '@onecopy/protocol'
 import { closeDescriptors, type Descriptor } from '@onecopy/sharedarraybuffer-utils/descriptors'
 import { adoptFileMapping, type FileMapping, mapDescriptor } from '@onecopy/sharedarraybuffer-utils/mapped'
 import { checkReceived } from './check-received.ts'
 import { type Answer, Link, type Request } from './link.ts'
+import { type Patience, withinLimit } from './patience.ts'
 import { selectionText } from './selection-text.ts'
 
 /** First pause before a reconnect, and the longest, in milliseconds; each try doubles it, and half of it is chance. */
 const FIRST_PAUSE_MS = 50
 const LONGEST_PAUSE_MS = 2000
+
+/** How long a coordinator that has restarted may take to publish what it had before, in milliseconds. */
+const RESTART_MS = 30_000
 
 /** Of a timer that only keeps the process alive, in milliseconds. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1
@@ -17,10 +27,10 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1
 /** What this process holds of a coordinator: a lease, and what is needed to get it again from another coordinator. */
 interface Holding {
   readonly granted: Granted
-  /** What the user has: the whole, or the part that was asked for. */
-  readonly checkpoint: Checkpoint
+  /** What the user has: the whole, or the part that was asked for. Weak: one that is dropped without being closed goes. */
+  readonly checkpoint: WeakRef<Checkpoint>
   /** What a new coordinator is offered. */
-  readonly whole: Checkpoint
+  readonly shards: readonly FileMapping[]
   readonly directory: FileMapping
   readonly arenas: readonly FileMapping[]
   /** The lease's number with the present coordinator; null while there is none. */
@@ -35,6 +45,9 @@ export interface Wanted {
   readonly waitMs: number
   readonly selection: Selection | null
 }
+
+/** Gives back what belongs to a checkpoint that nobody reaches any more. */
+const dropped = new FinalizationRegistry<() => void>((release) => release())
 
 /** A process's attachment to one coordinator: one connection, which comes back by itself, and all checkpoints over it. */
 export class CoordinatorClient {
@@ -55,88 +68,99 @@ export class CoordinatorClient {
   }
 
   /**
-   * Attaches a checkpoint.
-   * @throws CoordinatorError; ProtocolError; CheckpointError and SharedMemoryError when what came cannot be used
+   * Attaches a checkpoint. While the time to wait is not up, a coordinator that is not there is waited for too.
+   * @throws CoordinatorError; ProtocolError; CheckpointError and SharedMemoryError when what came cannot be used; the signal's
+   * reason
    */
-  async attach(wanted: Wanted): Promise<Checkpoint> {
-    return (await this.#acquire(wanted)).checkpoint
+  async attach(wanted: Wanted, { signal, timeoutMs }: Patience = {}): Promise<Checkpoint> {
+    const limit = timeoutMs === undefined ? {} : { timeoutMs: wanted.waitMs + timeoutMs }
+    return withinLimit(`attach "${wanted.checkpoint}"`, { ...limit, ...(signal && { signal }) }, async (stop) => {
+      const held = await whenThere(wanted.waitMs, stop, (leftMs) => this.#acquire({ ...wanted, waitMs: leftMs }, stop))
+      return held.checkpoint
+    })
   }
 
-  async #acquire(asked: Wanted): Promise<Holding> {
+  async #acquire(asked: Wanted, signal: AbortSignal): Promise<{ holding: Holding; checkpoint: Checkpoint }> {
     const selection = asked.selection === null ? null : selectionText(asked.selection)
     // What the coordinator reads, whatever becomes of the caller's object.
     const wanted: Wanted = { ...asked, selection: selection === null ? null : JSON.parse(selection) }
     // Before asking: news that follow the answer must find the holding there.
     if (selection !== null) await loadSelecting()
-    const { link, message, descriptors } = await this.#ask({ type: 'acquire', ...wanted, selection })
+    const { link, message, descriptors } = await this.#ask({ type: 'acquire', ...wanted, selection }, signal)
     if (message.type !== 'granted') {
       closeDescriptors(descriptors)
       throw new TypeError(`The coordinator answered "${message.type}" to "acquire"`)
     }
+    let adopted: Adopted | null = null
     let holding: Holding | null = null
     const origin: CheckpointOrigin = {
       get version() {
         return holding?.version ?? message.version
       },
       release: () => holding !== null && this.#release(holding),
-      latest: (current) => (holding === null ? Promise.resolve(current) : this.#latest(wanted, holding)),
+      latest: (current, options) =>
+        holding === null ? Promise.resolve(current) : this.#latest(wanted, holding, current, options),
       // A part of a part is made here: the coordinator knows the whole only.
-      ...(wanted.selection === null && { select: (part: Selection) => this.#select(wanted, holding, part) }),
+      ...(wanted.selection === null && {
+        select: (part: Selection, options: FollowOptions) => this.#select(wanted, holding, part, options),
+      }),
     }
     try {
-      holding = adopt(message, descriptors, wanted.selection, origin)
+      adopted = adopt(message, descriptors, wanted.selection, origin)
     } catch (error) {
       link.giveBack(message.lease)
       throw error
     } finally {
       closeDescriptors(descriptors)
     }
-    this.#holdings.add(holding)
-    if (link.lost) this.#seekLeases([holding])
-    return holding
+    const { checkpoint, ...held } = adopted
+    const { lease, version } = message
+    const own = { ...held, granted: message, checkpoint: new WeakRef(checkpoint), lease, version }
+    holding = own
+    this.#holdings.add(own)
+    dropped.register(checkpoint, () => this.#release(own), own)
+    if (link.lost) this.#seekLeases([own])
+    return { holding: own, checkpoint }
   }
 
   async publish(
     checkpoint: string,
     source: string | readonly string[],
     options: { backing: 'file' | 'sealed'; pinned: boolean; load: 'now' | 'on-demand'; priority: number },
+    signal: AbortSignal,
   ): Promise<number> {
-    const { message } = await this.#ask({ type: 'publish', checkpoint, source, ...options })
+    const { message } = await this.#ask({ type: 'publish', checkpoint, source, ...options }, signal)
     return message.type === 'done' ? (message.result?.version ?? 0) : 0
   }
 
-  async retire(checkpoint: string): Promise<void> {
-    await this.#ask({ type: 'retire', checkpoint })
+  async retire(checkpoint: string, signal: AbortSignal): Promise<void> {
+    await this.#ask({ type: 'retire', checkpoint }, signal)
   }
 
   /** What the coordinator said to this client's hello. */
-  async welcome(): Promise<Welcome> {
-    return (await this.#connected()).welcome
+  async welcome(signal: AbortSignal): Promise<Welcome> {
+    return keepAlive(async () => (await unlessAborted(this.#connected(), signal)).welcome)
   }
 
-  async status(residency: boolean): Promise<CoordinatorStatus> {
-    const { message } = await this.#ask({ type: 'status', residency })
+  async status(residency: boolean, signal: AbortSignal): Promise<CoordinatorStatus> {
+    const { message } = await this.#ask({ type: 'status', residency }, signal)
     if (message.type === 'status') return message.status
     throw new TypeError(`The coordinator answered "${message.type}" to "status"`)
   }
 
   /** Ends the connection; checkpoints that are attached stay readable, without a lease. */
-  async close(): Promise<void> {
+  close(): void {
     this.#holdings.clear()
-    const link = await this.#link?.catch(() => null)
+    // One that is still connecting is not waited for.
+    void this.#link?.then((link) => link.close()).catch(() => {})
     this.#link = null
-    link?.close()
   }
 
-  /** Whoever waits for an answer wants the process to live that long. */
-  async #ask(request: Request): Promise<Answer & { readonly link: Link }> {
-    const keepAlive = setInterval(() => {}, LONGEST_TIMER_MS)
-    try {
-      const link = await this.#connected()
-      return { link, ...(await link.request(request)) }
-    } finally {
-      clearInterval(keepAlive)
-    }
+  #ask(request: Request, signal: AbortSignal): Promise<Answer & { readonly link: Link }> {
+    return keepAlive(async () => {
+      const link = await unlessAborted(this.#connected(), signal)
+      return { link, ...(await link.request(request, { signal })) }
+    })
   }
 
   #connected(): Promise<Link> {
@@ -221,7 +245,7 @@ export class CoordinatorClient {
       if (holding.lease === null && holding.granted.fingerprint === fingerprint) void this.#resumeLater(holding)
       // The coordinator says what is new; after a restart its numbers may be lower than the one held, or the same.
       else if (holding.version !== version || holding.granted.fingerprint !== fingerprint)
-        holding.checkpoint.emit('version', { checkpoint: name, version })
+        holding.checkpoint.deref()?.emit('version', { checkpoint: name, version })
     }
   }
 
@@ -232,31 +256,88 @@ export class CoordinatorClient {
   }
 
   /** Null while there is no coordinator, and when it ends before it has answered: then the part is made in this process. */
-  async #select(wanted: Wanted, holding: Holding | null, selection: Selection): Promise<Checkpoint | null> {
+  async #select(
+    wanted: Wanted,
+    holding: Holding | null,
+    selection: Selection,
+    { signal, timeoutMs }: FollowOptions,
+  ): Promise<Checkpoint | null> {
     if (holding === null || holding.lease === null) return null
+    const patience = { ...(signal && { signal }), ...(timeoutMs !== undefined && { timeoutMs }) }
     try {
-      return await this.attach({ ...wanted, version: holding.version, waitMs: 0, selection })
+      return await this.attach({ ...wanted, version: holding.version, waitMs: 0, selection }, patience)
     } catch (error) {
-      if (error instanceof CoordinatorError && error.code === 'COORDINATOR_UNREACHABLE') return null
+      if (hasCode(error, ['COORDINATOR_UNREACHABLE'])) return null
       throw error
     }
   }
 
-  async #latest(wanted: Wanted, current: Holding): Promise<Checkpoint> {
-    const newest = await this.#acquire({ ...wanted, version: null, waitMs: 0 })
-    const same = newest.version === current.version && newest.granted.fingerprint === current.granted.fingerprint
-    if (!same) return newest.checkpoint
-    newest.checkpoint.close()
-    return current.checkpoint
+  async #latest(wanted: Wanted, holding: Holding, current: Checkpoint, options: FollowOptions): Promise<Checkpoint> {
+    return withinLimit(`follow "${wanted.checkpoint}"`, options, async (stop) => {
+      try {
+        const newest = await whenThere(options.timeoutMs ?? RESTART_MS, stop, (leftMs) => {
+          // Without a lease, the coordinator has restarted: what it had before is still to be published.
+          const waitMs = holding.lease === null ? leftMs : 0
+          return this.#acquire({ ...wanted, version: null, waitMs }, stop)
+        })
+        const { version, granted } = newest.holding
+        const same = version === holding.version && granted.fingerprint === holding.granted.fingerprint
+        if (!same) return newest.checkpoint
+        newest.checkpoint.close()
+        return current
+      } catch (error) {
+        // It was retired while this process holds it: there is nothing newer.
+        if (holding.lease !== null && hasCode(error, ['CHECKPOINT_UNKNOWN', 'VERSION_NOT_READY'])) return current
+        throw error
+      }
+    })
   }
 
   #release(holding: Holding): void {
-    const { lease, whole, directory, arenas } = holding
-    whole.close()
-    for (const mapping of [directory, ...arenas]) mapping.close()
+    dropped.unregister(holding)
+    const { lease, shards, directory, arenas } = holding
+    for (const mapping of [directory, ...shards, ...arenas]) mapping.close()
     if (this.#holdings.delete(holding) && lease !== null)
       void this.#link?.then((link) => link.giveBack(lease)).catch(() => {})
   }
+}
+
+/** Whoever waits for an answer wants the process to live that long. */
+async function keepAlive<Result>(work: () => Promise<Result>): Promise<Result> {
+  const timer = setInterval(() => {}, LONGEST_TIMER_MS)
+  try {
+    return await work()
+  } finally {
+    clearInterval(timer)
+  }
+}
+
+/** Tries again as long as there is no coordinator and the time is not up. */
+async function whenThere<Result>(
+  waitMs: number,
+  signal: AbortSignal,
+  attempt: (leftMs: number) => Promise<Result>,
+): Promise<Result> {
+  const deadline = performance.now() + waitMs
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+    try {
+      return await attempt(Math.max(0, Math.ceil(deadline - performance.now())))
+    } catch (error) {
+      const leftMs = deadline - performance.now()
+      if (leftMs <= 0 || !isAway(error)) throw error
+      await unlessAborted(sleep(Math.min(pause, leftMs)), signal)
+    }
+  }
+}
+
+/** Whether the coordinator is not there, and may come. */
+function isAway(error: unknown): boolean {
+  const forbidden = ((error as Error).cause as { errnoName?: string } | undefined)?.errnoName === 'EACCES'
+  return !forbidden && hasCode(error, ['COORDINATOR_UNREACHABLE', 'COORDINATOR_CLOSING'])
+}
+
+function hasCode(error: unknown, codes: readonly string[]): boolean {
+  return error instanceof CoordinatorError && codes.includes(error.code)
 }
 
 /** The descriptors of a holding, which stay open until `close`, whatever becomes of the holding meanwhile. */
@@ -265,20 +346,20 @@ interface Kept {
   close(): void
 }
 
-function keep({ granted, whole, directory, arenas }: Holding): Kept {
-  const shards = granted.backing === 'sealed' ? Checkpoint.adopt(whole.share()) : null
-  const mappings = (shards === null ? arenas : [directory, ...arenas]).map((mapping) =>
-    adoptFileMapping(mapping.share()),
-  )
-  const descriptors = mappings.map(({ descriptor }) => descriptor)
-  if (shards !== null) descriptors.splice(1, 0, ...shards.descriptors())
+function keep({ granted, shards, directory, arenas }: Holding): Kept {
+  const offered = granted.backing === 'sealed' ? [directory, ...shards, ...arenas] : arenas
+  const mappings = offered.map((mapping) => adoptFileMapping(mapping.share()))
   return {
-    descriptors,
+    descriptors: mappings.map(({ descriptor }) => descriptor),
     close: () => {
-      shards?.close()
       for (const mapping of mappings) mapping.close()
     },
   }
+}
+
+/** What came with a lease, mapped: the user's checkpoint, and what is offered to a new coordinator. */
+interface Adopted extends Pick<Holding, 'shards' | 'directory' | 'arenas'> {
+  readonly checkpoint: Checkpoint
 }
 
 /** A checkpoint over the descriptors that came with a lease, after each of them was checked. */
@@ -287,7 +368,7 @@ function adopt(
   descriptors: readonly Descriptor[],
   selection: Selection | null,
   origin: CheckpointOrigin,
-): Holding {
+): Adopted {
   checkReceived(granted, descriptors)
   const mapped: FileMapping[] = []
   try {
@@ -300,7 +381,7 @@ function adopt(
     const arenas = mapped.slice(1 + granted.shards.length)
     const whole = Checkpoint.adoptMappings(granted.label, directory, shards, selection === null ? origin : null)
     const checkpoint = selection === null ? whole : whole.selectWith(selection, arenas, origin)
-    return { granted, checkpoint, whole, directory, arenas, lease: granted.lease, version: granted.version }
+    return { checkpoint, shards, directory, arenas }
   } catch (error) {
     for (const mapping of mapped) mapping.close()
     throw error

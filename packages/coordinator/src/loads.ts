@@ -1,3 +1,4 @@
+import { unlessAborted } from '@onecopy/protocol'
 import PQueue from 'p-queue'
 import type { Version } from './version.ts'
 
@@ -83,14 +84,4 @@ export class Loads {
   #forget(version: Version, load: Load): void {
     if (this.#running.get(version) === load) this.#running.delete(version)
   }
-}
-
-/** What the promise comes to, or the signal's reason as soon as it is aborted. */
-export function unlessAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason)
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort)
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-  })
 }

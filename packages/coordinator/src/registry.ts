@@ -1,10 +1,10 @@
 import { EventEmitter, setMaxListeners } from 'node:events'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { CHECKPOINT_NAME_RULE, CoordinatorError, isCheckpointName, MAX_WAIT_MS } from '@onecopy/protocol'
+import { assertCheckpointName, CoordinatorError, MAX_WAIT_MS, unlessAborted } from '@onecopy/protocol'
 import type { FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { Budget } from './budget.ts'
 import { inspectSource, type LoadSettings, loadSource, type PublishedBacking } from './load-version.ts'
-import { Loads, unlessAborted } from './loads.ts'
+import { Loads } from './loads.ts'
 import { type Lease, type LoadedMemory, Version } from './version.ts'
 
 /** Of those who wait for the same name, so many are woken before others get their turn. */
@@ -121,7 +121,7 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     options: PublishOptions = {},
     handBackMs: (fingerprint: string) => number = () => 0,
   ): Promise<Version> {
-    assertName(name)
+    assertCheckpointName(name)
     this.#assertOpen()
     const { backing = 'file', pinned = false, load = 'now', priority = 0, signal } = options
     signal?.throwIfAborted()
@@ -509,12 +509,6 @@ function closing(): CoordinatorError {
 function retired(name: string): CoordinatorError {
   const message = `Checkpoint "${name}" was retired while it was being published; nothing was published`
   return new CoordinatorError('PUBLISH_CANCELLED', message, { checkpoint: name })
-}
-
-function assertName(name: string): void {
-  if (isCheckpointName(name)) return
-  const message = `Name ${JSON.stringify(name.slice(0, 80))} must ${CHECKPOINT_NAME_RULE}`
-  throw new CoordinatorError('NAME_INVALID', message, { checkpoint: name.slice(0, 80) })
 }
 
 function loadFailed(name: string, cause: unknown, signal: AbortSignal): unknown {

@@ -4,6 +4,7 @@ export type {
   CheckpointErrorFields,
   CheckpointShare,
   CheckpointSource,
+  FollowOptions,
   LocateOptions,
   OpenOptions,
   PrefetchOptions,

@@ -1,4 +1,4 @@
-export { CHECKPOINT_NAME_RULE, isCheckpointName } from './checkpoint-name.ts'
+export { assertCheckpointName, isCheckpointName } from './checkpoint-name.ts'
 export type { ClientConnection, ConnectionHandlers, CoordinatorConnection } from './connection.ts'
 export { Connection, clientConnection, coordinatorConnection, MAX_PENDING_BYTES } from './connection.ts'
 export type {
@@ -54,5 +54,6 @@ export type {
   VersionStatus,
 } from './status.ts'
 export { fitStatus } from './status.ts'
+export { unlessAborted } from './unless-aborted.ts'
 export type { WireError } from './wire-error.ts'
 export { fromWire, toWire } from './wire-error.ts'

@@ -1,0 +1,1 @@
+export { checkArgument, checkOptions, rules } from '@onecopy/safetensors/tensors'
