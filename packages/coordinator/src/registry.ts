@@ -1,17 +1,11 @@
 import { EventEmitter, setMaxListeners } from 'node:events'
-import { setImmediate as nextTurn } from 'node:timers/promises'
-import { assertCheckpointName, CoordinatorError, MAX_WAIT_MS, unlessAborted } from '@onecopy/protocol'
+import { assertCheckpointName, CoordinatorError, unlessAborted } from '@onecopy/protocol'
 import type { FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { Budget } from './budget.ts'
 import { inspectSource, type LoadSettings, loadSource, type PublishedBacking } from './load-version.ts'
 import { Loads } from './loads.ts'
+import { NameWatch } from './name-watch.ts'
 import { type Lease, type LoadedMemory, Version } from './version.ts'
-
-/** Of those who wait for the same name, so many are woken before others get their turn. */
-const WOKEN_A_TURN = 64
-
-/** What may be answered otherwise when something has happened to the name. */
-const PASSING = ['CHECKPOINT_UNKNOWN', 'VERSION_UNKNOWN', 'VERSION_NOT_READY', 'RESUME_REFUSED']
 
 const NEVER = new AbortController().signal
 // As many as wait.
@@ -71,13 +65,11 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
   readonly #nextNumbers = new Map<string, number>()
   readonly #publishing = new Map<string, Set<Publishing>>()
   readonly #loads = new Loads()
-  /** Those who wait for something to happen to a name. */
-  readonly #waiting = new Map<string, Set<() => void>>()
+  readonly #names = new NameWatch()
   #closed = false
   #nextLease = 1
   #nextTurn = 1
   #clock = 0
-  #changes = 0
 
   /** @param budgetBytes of sealed and locked memory; null is no limit */
   constructor(budgetBytes: number | null) {
@@ -281,28 +273,14 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     return version
   }
 
-  /**
-   * Tries again whenever something has happened to a name, as long as the answer may still change and the time is not up.
-   * @throws what the last attempt threw
-   */
-  async until<Result>(
+  /** Tries again whenever something has happened to a name, see NameWatch. */
+  until<Result>(
     name: string,
     attempt: () => Result | Promise<Result>,
     waitMs: number,
     signal: AbortSignal,
   ): Promise<Result> {
-    const deadline = performance.now() + waitMs
-    for (;;) {
-      const seen = this.#changes
-      try {
-        return await attempt()
-      } catch (error) {
-        const leftMs = deadline - performance.now()
-        const passes = error instanceof CoordinatorError && PASSING.includes(error.code)
-        if (!passes || leftMs <= 0 || signal.aborted) throw error
-        if (seen === this.#changes) await this.#happens(name, leftMs, signal)
-      }
-    }
+    return this.#names.until(name, attempt, waitMs, signal)
   }
 
   /** Gives everything up. What is being loaded is given up too, and those who wait for it hear COORDINATOR_CLOSING. */
@@ -310,7 +288,7 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     this.#closed = true
     for (const publishing of this.#publishing.values()) for (const { stop } of publishing) stop.abort(closing())
     this.#loads.close(closing())
-    for (const name of this.#waiting.keys()) void this.#wake(name)
+    this.#names.close()
     for (const version of this.versions()) version.unload()
     this.#entries.clear()
   }
@@ -320,33 +298,8 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
   }
 
   #tell(event: RegistryEvent): void {
-    this.#changes++
     this.emit('event', event)
-    void this.#wake(event.type === 'retired' ? event.checkpoint : event.version.checkpoint)
-  }
-
-  /** Resolves with the next event of a name, when the time is up, or when the signal is aborted. */
-  #happens(name: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const waiting = this.#waiting.get(name) ?? new Set()
-      const done = (): void => {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', done)
-        waiting.delete(done)
-        if (waiting.size === 0 && this.#waiting.get(name) === waiting) this.#waiting.delete(name)
-        resolve()
-      }
-      const timer = setTimeout(done, Math.min(timeoutMs, MAX_WAIT_MS))
-      signal.addEventListener('abort', done)
-      this.#waiting.set(name, waiting.add(done))
-    })
-  }
-
-  async #wake(name: string): Promise<void> {
-    for (const [at, done] of [...(this.#waiting.get(name) ?? [])].entries()) {
-      if (at > 0 && at % WOKEN_A_TURN === 0) await nextTurn()
-      done()
-    }
+    this.#names.happened(event.type === 'retired' ? event.checkpoint : event.version.checkpoint)
   }
 
   #find(name: string, number: number | null): Version {
