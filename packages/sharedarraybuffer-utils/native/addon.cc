@@ -57,6 +57,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("takeFileLock", Napi::Function::New<onecopy::TakeFileLock>(env));
   exports.Set("releaseFileLock", Napi::Function::New<onecopy::ReleaseFileLock>(env));
   exports.Set("isFileLocked", Napi::Function::New<onecopy::IsFileLocked>(env));
+  exports.Set("watchLeases", Napi::Function::New<onecopy::WatchLeases>(env));
+  exports.Set("unwatchLeases", Napi::Function::New<onecopy::UnwatchLeases>(env));
   exports.Set("takeLease", Napi::Function::New<onecopy::TakeLease>(env));
   exports.Set("leaseHolds", Napi::Function::New<onecopy::LeaseHolds>(env));
   exports.Set("UnixSocket", onecopy::UnixSocket::Define(env));

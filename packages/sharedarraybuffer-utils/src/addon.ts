@@ -87,6 +87,8 @@ export interface Addon {
   takeFileLock(path: string): object | null
   releaseFileLock(handle: object): void
   isFileLocked(path: string): boolean
+  watchLeases(onWriter: () => void): object
+  unwatchLeases(watch: object): void
   takeLease(file: object): object
   leaseHolds(lease: object): boolean
   readonly UnixSocket: new (file: object, onReady: (readable: boolean, writable: boolean) => void) => NativeSocket

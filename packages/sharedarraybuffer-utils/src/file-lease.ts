@@ -24,7 +24,6 @@ export class FileLease implements Disposable {
   constructor(file: Descriptor, path: string, onWriter: () => void) {
     this.path = path
     this.#onWriter = onWriter
-    // Without a listener the signal would end the process.
     watch(this)
     try {
       this.#lease = new Descriptor(requireAddon().takeLease(file.handle))
@@ -46,7 +45,7 @@ export class FileLease implements Disposable {
     this.close()
   }
 
-  /** @internal The signal names no file, so every lease looks for itself. */
+  /** @internal Nobody says which file it is, so every lease looks for itself. */
   look(): void {
     if (this.#closed || this.#told || this.#lease === null || requireAddon().leaseHolds(this.#lease.handle)) return
     this.#told = true
@@ -54,19 +53,22 @@ export class FileLease implements Disposable {
   }
 }
 
+/** Those of this thread, and what calls us when a writer waits for any of them. */
 const leases = new Set<FileLease>()
+let watching: object | null = null
 
 function lookAtAll(): void {
   for (const lease of leases) lease.look()
 }
 
 function watch(lease: FileLease): void {
-  if (leases.size === 0) process.on('SIGIO', lookAtAll)
+  watching ??= requireAddon().watchLeases(lookAtAll)
   leases.add(lease)
 }
 
 function unwatch(lease: FileLease): void {
   leases.delete(lease)
-  // A signal that is on its way when the last lease goes must still find a listener.
-  if (leases.size === 0) setImmediate(() => leases.size === 0 && process.off('SIGIO', lookAtAll))
+  if (leases.size > 0 || watching === null) return
+  requireAddon().unwatchLeases(watching)
+  watching = null
 }
