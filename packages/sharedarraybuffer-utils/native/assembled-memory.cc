@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <utility>
 #include <vector>
 
-#include "copy-job.h"
+#include "copy.h"
 #include "descriptor.h"
+#include "out-of-memory.h"
 #include "system-error.h"
 
 namespace onecopy {
@@ -27,10 +29,10 @@ struct Run {
 
 class Copier {
  public:
-  Copier(int memory, int source) : memory_(memory), source_(source), window_(kWindowBytes), out_(kWindowBytes) {}
+  Copier(int memory, int source) : memory_(memory), source_(source), window_(Allocate<uint8_t>(kWindowBytes)), out_(Allocate<uint8_t>(kWindowBytes)) {}
 
   // The runs rise in the source.
-  CopyResult Copy(const std::vector<Run>& runs) {
+  Failure Copy(const std::vector<Run>& runs) {
     for (size_t next = 0; next < runs.size() && result_.error == 0;) {
       const Run& first = runs[next];
       if (first.length > kWindowBytes) {
@@ -46,7 +48,7 @@ class Copier {
         end = std::max(end, run.from + run.length);
       }
       if (!Read(first.from, end - first.from)) break;
-      for (; next < last; next++) Write(runs[next].to, window_.data() + (runs[next].from - first.from), runs[next].length);
+      for (; next < last; next++) Write(runs[next].to, window_.get() + (runs[next].from - first.from), runs[next].length);
     }
     Flush();
     return result_;
@@ -57,13 +59,13 @@ class Copier {
     for (size_t done = 0; done < run.length && result_.error == 0;) {
       const size_t length = std::min(kWindowBytes, run.length - done);
       if (!Read(run.from + done, length)) return;
-      Write(run.to + done, window_.data(), length);
+      Write(run.to + done, window_.get(), length);
       done += length;
     }
   }
 
   bool Read(size_t at, size_t length) {
-    result_ = ReadAll(source_, window_.data(), length, at);
+    result_ = ReadAll(source_, window_.get(), length, at);
     return result_.error == 0;
   }
 
@@ -73,36 +75,36 @@ class Copier {
       Flush();
       out_at_ = to;
     }
-    memcpy(out_.data() + out_length_, from, length);
+    memcpy(out_.get() + out_length_, from, length);
     out_length_ += length;
   }
 
   void Flush() {
-    if (result_.error == 0) result_ = WriteAll(memory_, out_.data(), out_length_, out_at_);
+    if (result_.error == 0) result_ = WriteAll(memory_, out_.get(), out_length_, out_at_);
     out_length_ = 0;
   }
 
   int memory_;
   int source_;
-  std::vector<uint8_t> window_;
-  std::vector<uint8_t> out_;
+  std::unique_ptr<uint8_t[]> window_;
+  std::unique_ptr<uint8_t[]> out_;
   size_t out_at_ = 0;
   size_t out_length_ = 0;
-  CopyResult result_;
+  Failure result_;
 };
 
-class CopyRunsJob : public CopyJob {
+class CopyRunsJob : public Job {
  public:
   CopyRunsJob(Napi::Env env, SharedDescriptor memory, SharedDescriptor source, std::vector<Run> runs, bool drop_behind)
-      : CopyJob(env),
+      : Job(env),
         memory_(std::move(memory)),
         source_(std::move(source)),
         runs_(std::move(runs)),
         drop_behind_(drop_behind) {}
 
  private:
-  CopyResult Copy() override {
-    const CopyResult result = Copier(memory_->number(), source_->number()).Copy(runs_);
+  Failure Work() override {
+    const Failure result = Copier(memory_->number(), source_->number()).Copy(runs_);
     if (drop_behind_ && !runs_.empty()) {
       // What stays in the page cache would be a second copy; pages that others have mapped are kept.
       const Run& last = runs_.back();
@@ -128,8 +130,8 @@ Napi::Value CopyRuns(const Napi::CallbackInfo& info) {
     runs[at] = {static_cast<size_t>(numbers[at * 3]), static_cast<size_t>(numbers[at * 3 + 1]),
                 static_cast<size_t>(numbers[at * 3 + 2])};
   }
-  return CopyJob::Start(new CopyRunsJob(info.Env(), DescriptorIn(info[0]), DescriptorIn(info[1]), std::move(runs),
-                                        info[3].As<Napi::Boolean>().Value()));
+  return Job::Start(std::make_unique<CopyRunsJob>(info.Env(), DescriptorIn(info[0]), DescriptorIn(info[1]),
+                                                  std::move(runs), info[3].As<Napi::Boolean>().Value()));
 }
 
 // expectScattered(file): reads bring in what they ask for and nothing ahead of it.

@@ -4,16 +4,19 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "checkpoint-file.h"
 #include "checkpoint-table.h"
+#include "descriptor.h"
+#include "job.h"
 #include "mapping.h"
 #include "shared-buffer.h"
 
@@ -72,10 +75,11 @@ class Reader {
   bool ReadShards() {
     const size_t wanted = std::min(kMostThreads, shards_.size() / kShardsPerThread);
     std::vector<std::thread> threads;
+    threads.reserve(wanted);
     try {
       while (threads.size() + 1 < wanted) threads.emplace_back([this] { ReadNext(); });
-    } catch (const std::system_error&) {
-      // As many as there may be; this one is among them.
+    } catch (const std::exception&) {
+      // No further thread, or no memory for one: as many as there may be; this one is among them.
     }
     ReadNext();
     for (std::thread& thread : threads) thread.join();
@@ -151,30 +155,31 @@ Napi::Object StateOf(Napi::Env env, const File& file) {
   return state;
 }
 
-class ReadJob : public Napi::AsyncWorker {
+class ReadJob : public Job {
  public:
   // `cancelled` is where the request looks; it stays for as long as the job runs.
   ReadJob(Napi::Env env, Request request, const Napi::Object& cancelled)
-      : AsyncWorker(env), deferred_(env), cancelled_(Napi::Persistent(cancelled)), reader_(std::move(request)) {}
+      : Job(env), cancelled_(Napi::Persistent(cancelled)), reader_(std::move(request)) {}
 
-  Napi::Promise Promise() const { return deferred_.Promise(); }
-
- protected:
-  void Execute() override { read_ = reader_.Read(); }
-
-  void OnOK() override {
-    const Napi::Env env = Env();
-    if (!read_) {
-      deferred_.Resolve(env.Null());
-      return;
+ private:
+  Failure Work() override {
+    try {
+      read_ = reader_.Read();
+    } catch (const std::bad_alloc&) {
+      // Whoever reads it strictly needs less at a time, or will say so.
     }
+    return {};
+  }
+
+  Napi::Value Result(Napi::Env env) override {
+    if (!read_) return env.Null();
     Napi::Object result = Napi::Object::New(env);
     const size_t length = reader_.table().byte_length();
     result.Set("table", ShareMemory(env, reader_.table().Release(), length));
     result.Set("descriptors", reader_.held_open() ? Handles(env) : env.Null());
     const File* const index = reader_.index_file();
     result.Set("index", index ? Napi::Value(StateOf(env, *index)) : env.Null());
-    deferred_.Resolve(result);
+    return result;
   }
 
   Napi::Value Handles(Napi::Env env) const {
@@ -184,11 +189,6 @@ class ReadJob : public Napi::AsyncWorker {
     return handles;
   }
 
-  // There is no memory: whoever reads it strictly will say so.
-  void OnError(const Napi::Error&) override { deferred_.Resolve(Env().Null()); }
-
- private:
-  Napi::Promise::Deferred deferred_;
   Napi::ObjectReference cancelled_;
   Reader reader_;
   bool read_ = false;
@@ -223,10 +223,7 @@ Napi::Value ReadCheckpoint(const Napi::CallbackInfo& info) {
   }
   const auto cancelled = info[5].As<Napi::Int32Array>();
   request.wanted = Wanted(cancelled.Data());
-  auto* job = new ReadJob(info.Env(), std::move(request), cancelled);
-  const Napi::Promise promise = job->Promise();
-  job->Queue();
-  return promise;
+  return Job::Start(std::make_unique<ReadJob>(info.Env(), std::move(request), cancelled));
 }
 
 }  // namespace onecopy

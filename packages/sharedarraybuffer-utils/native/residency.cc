@@ -18,7 +18,9 @@
 #include <string>
 #include <vector>
 
+#include "job.h"
 #include "mapping.h"
+#include "out-of-memory.h"
 #include "system-error.h"
 
 #ifndef MADV_POPULATE_READ
@@ -52,7 +54,7 @@ enum class Advice : uint32_t { kReadAhead, kPopulate, kRead, kLock, kUnlock };
 // process if the file were cut meanwhile; a read comes back short.
 int ReadThrough(int descriptor, const Pages& pages) {
   constexpr size_t kChunk = 1 << 20;
-  const auto scratch = std::make_unique<uint8_t[]>(kChunk);
+  const auto scratch = Allocate<uint8_t>(kChunk);
   size_t done = 0;
   while (done < pages.byte_length) {
     const size_t wanted = std::min(kChunk, pages.byte_length - done);
@@ -191,11 +193,10 @@ const char* SyscallOf(Advice advice) {
 }
 
 // One range on libuv's thread pool. It counts as a buffer, so that close() cannot unmap what is being worked on.
-class AdviceJob : public Napi::AsyncWorker {
+class AdviceJob : public Job {
  public:
   AdviceJob(Napi::Env env, Mapping* mapping, size_t begin, size_t end, Advice advice, size_t limit)
-      : AsyncWorker(env),
-        deferred_(env),
+      : Job(env),
         mapping_(mapping),
         descriptor_(DescriptorFor(mapping)),
         begin_(begin),
@@ -206,24 +207,18 @@ class AdviceJob : public Napi::AsyncWorker {
   }
   ~AdviceJob() override { ReleaseBuffer(mapping_); }
 
-  Napi::Promise Promise() const { return deferred_.Promise(); }
-  void Execute() override {
-    error_ = Apply(*mapping_, descriptor_->number(), Pages(*mapping_, begin_, end_), advice_, limit_);
-  }
-  void OnOK() override {
-    if (error_ == 0) deferred_.Resolve(Env().Undefined());
-    else deferred_.Reject(SystemError(Env(), error_, SyscallOf(advice_), mapping_->path).Value());
+ private:
+  Failure Work() override {
+    const int error = Apply(*mapping_, descriptor_->number(), Pages(*mapping_, begin_, end_), advice_, limit_);
+    return error == 0 ? Failure{} : Failure{error, SyscallOf(advice_), mapping_->path};
   }
 
- private:
-  Napi::Promise::Deferred deferred_;
   Mapping* mapping_;
   SharedDescriptor descriptor_;
   size_t begin_;
   size_t end_;
   Advice advice_;
   size_t limit_;
-  int error_ = 0;
 };
 
 size_t SizeArgument(const Napi::CallbackInfo& info, size_t argument) {
@@ -239,7 +234,7 @@ Napi::Value ResidentBytes(const Napi::CallbackInfo& info) {
   const size_t end = std::min(SizeArgument(info, 2), mapping->byte_length);
   const Pages pages(*mapping, begin, end);
   constexpr size_t kBatch = 1 << 16;  // pages an mincore call
-  const auto present = std::make_unique<unsigned char[]>(kBatch);
+  const auto present = Allocate<unsigned char>(kBatch);
   size_t resident = 0;
   for (size_t done = 0; done < pages.byte_length; done += kBatch * kPage) {
     const size_t length = std::min(kBatch * kPage, pages.byte_length - done);
@@ -257,11 +252,10 @@ Napi::Value ResidentBytes(const Napi::CallbackInfo& info) {
 
 // adviseRange(handle, begin, end, advice, limit): a promise; nothing is read beyond the limit, which may be further than the end.
 Napi::Value AdviseRange(const Napi::CallbackInfo& info) {
-  auto* job = new AdviceJob(info.Env(), OpenMapping(info, 0), SizeArgument(info, 1), SizeArgument(info, 2),
-                            static_cast<Advice>(info[3].As<Napi::Number>().Uint32Value()), SizeArgument(info, 4));
-  const Napi::Promise promise = job->Promise();
-  job->Queue();
-  return promise;
+  return Job::Start(std::make_unique<AdviceJob>(info.Env(), OpenMapping(info, 0), SizeArgument(info, 1),
+                                                SizeArgument(info, 2),
+                                                static_cast<Advice>(info[3].As<Napi::Number>().Uint32Value()),
+                                                SizeArgument(info, 4)));
 }
 
 // evictMapping(handle): asks the kernel to drop the file's pages from RAM.

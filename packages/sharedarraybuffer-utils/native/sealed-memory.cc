@@ -11,8 +11,9 @@
 #include <string>
 #include <utility>
 
-#include "copy-job.h"
+#include "copy.h"
 #include "descriptor.h"
+#include "out-of-memory.h"
 #include "system-error.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -32,18 +33,18 @@ struct Free {
 
 // Through a small buffer that stays in the processor's cache: reading straight into the memory's mapping would fault and
 // clear every page first, and half the speed is gone.
-CopyResult CopyRange(int memory, int source, size_t begin, size_t end, bool drop_behind) {
+Failure CopyRange(int memory, int source, size_t begin, size_t end, bool drop_behind) {
   const std::unique_ptr<uint8_t, Free> bounce(static_cast<uint8_t*>(aligned_alloc(kDirectAlign, kBounceBytes)));
-  if (bounce == nullptr) return {ENOMEM, "aligned_alloc"};
+  if (bounce == nullptr) throw OutOfMemory(kBounceBytes);
   for (size_t at = begin; at < end;) {
     // O_DIRECT reads whole blocks; the last one of a file comes back short.
     const size_t wanted = std::min(kBounceBytes, (end - at + kDirectAlign - 1) / kDirectAlign * kDirectAlign);
     const ssize_t got = pread(source, bounce.get(), wanted, at);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return {errno, "pread"};
-    if (got == 0) return {ESTALE, "pread", static_cast<int64_t>(at)};  // it was longer when its header was read
+    if (got == 0) return {ESTALE, "pread", "", static_cast<int64_t>(at)};  // it was longer when its header was read
     const size_t length = std::min(static_cast<size_t>(got), end - at);
-    const CopyResult written = WriteAll(memory, bounce.get(), length, at);
+    const Failure written = WriteAll(memory, bounce.get(), length, at);
     if (written.error != 0) return written;
     at += length;
   }
@@ -52,10 +53,10 @@ CopyResult CopyRange(int memory, int source, size_t begin, size_t end, bool drop
   return {};
 }
 
-class FillJob : public CopyJob {
+class FillJob : public Job {
  public:
   FillJob(Napi::Env env, SharedDescriptor memory, SharedDescriptor source, size_t begin, size_t end, bool drop_behind)
-      : CopyJob(env),
+      : Job(env),
         memory_(std::move(memory)),
         source_(std::move(source)),
         begin_(begin),
@@ -63,7 +64,7 @@ class FillJob : public CopyJob {
         drop_behind_(drop_behind) {}
 
  private:
-  CopyResult Copy() override { return CopyRange(memory_->number(), source_->number(), begin_, end_, drop_behind_); }
+  Failure Work() override { return CopyRange(memory_->number(), source_->number(), begin_, end_, drop_behind_); }
 
   SharedDescriptor memory_;
   SharedDescriptor source_;
@@ -96,8 +97,9 @@ Napi::Value CreateMemory(const Napi::CallbackInfo& info) {
 
 // fillMemory(memory, source, begin, end, dropBehind): copies a range of the file to the same place; a promise.
 Napi::Value FillMemory(const Napi::CallbackInfo& info) {
-  return CopyJob::Start(new FillJob(info.Env(), DescriptorIn(info[0]), DescriptorIn(info[1]), SizeArgument(info, 2),
-                                    SizeArgument(info, 3), info[4].As<Napi::Boolean>().Value()));
+  return Job::Start(std::make_unique<FillJob>(info.Env(), DescriptorIn(info[0]), DescriptorIn(info[1]),
+                                              SizeArgument(info, 2), SizeArgument(info, 3),
+                                              info[4].As<Napi::Boolean>().Value()));
 }
 
 // sealMemory(memory): nobody can write, grow, shrink or unseal it any more; returns it as a file that can only be read.

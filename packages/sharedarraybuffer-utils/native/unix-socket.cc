@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "job.h"
 #include "system-error.h"
 
 namespace onecopy {
@@ -24,11 +25,24 @@ bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == E
 
 }  // namespace
 
+// As with the addon's functions, see exports.h.
+template <Napi::Value (UnixSocket::*Method)(const Napi::CallbackInfo&)>
+Napi::Value UnixSocket::OrNoMemory(const Napi::CallbackInfo& info) {
+  try {
+    return (this->*Method)(info);
+  } catch (const std::bad_alloc& error) {
+    throw ErrorOf(info.Env(), NoMemory(error));
+  }
+}
+
 Napi::Function UnixSocket::Define(Napi::Env env) {
   return DefineClass(env, "UnixSocket",
-                     {InstanceMethod<&UnixSocket::Watch>("watch"), InstanceMethod<&UnixSocket::Send>("send"),
-                      InstanceMethod<&UnixSocket::Receive>("receive"), InstanceMethod<&UnixSocket::Accept>("accept"),
-                      InstanceMethod<&UnixSocket::Peer>("peer"), InstanceMethod<&UnixSocket::Close>("close"),
+                     {InstanceMethod<&UnixSocket::OrNoMemory<&UnixSocket::Watch>>("watch"),
+                      InstanceMethod<&UnixSocket::OrNoMemory<&UnixSocket::Send>>("send"),
+                      InstanceMethod<&UnixSocket::OrNoMemory<&UnixSocket::Receive>>("receive"),
+                      InstanceMethod<&UnixSocket::OrNoMemory<&UnixSocket::Accept>>("accept"),
+                      InstanceMethod<&UnixSocket::OrNoMemory<&UnixSocket::Peer>>("peer"),
+                      InstanceMethod<&UnixSocket::Close>("close"),
                       InstanceMethod<&UnixSocket::SetReferenced>("setReferenced")});
 }
 

@@ -15,6 +15,8 @@ class UnixSocket : public Napi::ObjectWrap<UnixSocket> {
   explicit UnixSocket(const Napi::CallbackInfo& info);
 
  private:
+  template <Napi::Value (UnixSocket::*Method)(const Napi::CallbackInfo&)>
+  Napi::Value OrNoMemory(const Napi::CallbackInfo& info);
   Napi::Value Watch(const Napi::CallbackInfo& info);
   Napi::Value Send(const Napi::CallbackInfo& info);
   Napi::Value Receive(const Napi::CallbackInfo& info);

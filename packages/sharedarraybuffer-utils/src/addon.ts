@@ -182,8 +182,16 @@ function limitSuffix(error: unknown): string {
 export function fromNative(error: unknown, code: SharedMemoryErrorCode, what: string): unknown {
   const failure = systemFailure(error)
   if (failure === null) return error
+  if (failure.syscall === 'malloc') return outOfMemory(failure, what, error)
   const message = `${what}: ${failure.syscall} failed with ${failure.errnoName}${limitSuffix(error)}`
   return new SharedMemoryError(code, message, { ...failure, cause: error })
+}
+
+function outOfMemory({ actualBytes, path }: SystemFailure, what: string, cause: unknown): SharedMemoryError {
+  const wanted = actualBytes ? `${actualBytes} bytes` : 'an object'
+  const message = `${what}: no memory for ${wanted}${limitSuffix(cause)}`
+  const expected = actualBytes ? { expectedBytes: actualBytes } : {}
+  return new SharedMemoryError('OUT_OF_MEMORY', message, { path, ...expected, cause })
 }
 
 /** A native failure as node's own file functions would tell it: an Error whose `code` is the system's, such as ENOENT. */

@@ -10,6 +10,7 @@ export type SharedMemoryErrorCode =
   | 'RESIDENCY_FAILED'
   | 'LOCK_LIMIT'
   | 'DESCRIPTOR_CLOSED'
+  | 'OUT_OF_MEMORY'
   | 'SEAL_FAILED'
   | 'SOCKET_FAILED'
   | 'LOCK_FAILED'

@@ -212,7 +212,7 @@ export function mapDescriptor(file: Descriptor, path: string, options: MapOption
     return new FileMapping(native.mapDescriptor(file.handle, path, expected))
   } catch (error) {
     const failure = systemFailure(error)
-    if (failure?.actualBytes !== undefined) {
+    if (failure?.syscall === 'fstat' && failure.actualBytes !== undefined) {
       const message = `"${path}" changed while it was opened: it has ${failure.actualBytes} bytes and had ${expected}`
       throw new SharedMemoryError('FILE_CHANGED', message, { ...failure, expectedBytes: expected, cause: error })
     }

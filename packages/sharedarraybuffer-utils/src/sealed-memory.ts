@@ -185,11 +185,10 @@ async function copyRange(memory: Descriptor, { file, direct }: Source, begin: nu
 export function explainCopy(error: unknown, path: string, byteLength: number): unknown {
   const failure = systemFailure(error)
   if (failure === null) return error
-  if (failure.actualBytes !== undefined) {
+  if (failure.errnoName === 'ESTALE' && failure.actualBytes !== undefined) {
     const message = `"${path}" changed while it was copied: it ends before ${byteLength} bytes`
     const fields = { path, actualBytes: failure.actualBytes, expectedBytes: byteLength, cause: error }
     return new SharedMemoryError('FILE_CHANGED', message, fields)
   }
-  const message = `Cannot copy "${path}" into sealed memory: ${failure.syscall} failed with ${failure.errnoName}`
-  return new SharedMemoryError('SEAL_FAILED', message, { ...failure, path, cause: error })
+  return fromNative(Object.assign(error as Error, { path }), 'SEAL_FAILED', `Cannot copy "${path}" into sealed memory`)
 }
