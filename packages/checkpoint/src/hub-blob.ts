@@ -1,5 +1,5 @@
-import { realpath } from 'node:fs/promises'
-import { basename } from 'node:path'
+import { readlink, realpath } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { downloadCommand, hubPlaceOf } from './hub-cache.ts'
 
 /** What the Hugging Face cache says of a file's content. */
@@ -11,13 +11,23 @@ export interface HubBlob {
   readonly command: string
 }
 
+/** From a snapshot to its blob, and from there to the blobs that several models share, which are called otherwise. */
+const MAX_LINKS = 8
+
 /** What the content of a file must be by its blob's name in the Hugging Face cache; null for a file elsewhere. */
 export async function hubBlobOf(path: string): Promise<HubBlob | null> {
-  const target = await realpath(path)
-  const place = hubPlaceOf(target)
-  const digest = basename(target)
-  if (place === null || place.snapshot !== undefined || !/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(digest)) return null
-  const { repository, snapshot } = hubPlaceOf(path) ?? place
-  const command = `${downloadCommand(repository, snapshot)} --force-download`
-  return { algorithm: digest.length === 64 ? 'sha256' : 'sha1', digest, command }
+  let target = path
+  for (let links = 0; links < MAX_LINKS; links++) {
+    target = join(await realpath(dirname(target)), basename(target))
+    const place = hubPlaceOf(target)
+    const digest = basename(target)
+    if (place !== null && place.snapshot === undefined && /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(digest)) {
+      const command = `${downloadCommand(place.repository, hubPlaceOf(path)?.snapshot)} --force-download`
+      return { algorithm: digest.length === 64 ? 'sha256' : 'sha1', digest, command }
+    }
+    const link = await readlink(target).catch(() => null)
+    if (link === null) return null
+    target = resolve(dirname(target), link)
+  }
+  return null
 }

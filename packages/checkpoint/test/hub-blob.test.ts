@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync } from 'node:fs'
+import { mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { hubBlobOf } from '../src/hub-blob.ts'
@@ -20,6 +20,22 @@ test.each([
 ])('hubBlobOf() says by the length of its name that a blob is called by its %s', async (algorithm, digest) => {
   const command = 'hf download org/name --revision abc --force-download'
   expect(await hubBlobOf(linked(digest))).toEqual({ algorithm, digest, command })
+})
+
+test('hubBlobOf() takes the name in the model, not that of the blob which several models share', async () => {
+  const path = linked('name')
+  const blobs = join(path, '../../../blobs')
+  const shared = join(blobs, '../../blobs/12')
+  mkdirSync(shared, { recursive: true })
+  write(shared, '12'.repeat(32), 'x')
+  symlinkSync(`../../blobs/12/${'12'.repeat(32)}`, join(blobs, 'ab'.repeat(32)))
+  rmSync(path)
+  symlinkSync(`../../blobs/${'ab'.repeat(32)}`, path)
+  expect(await hubBlobOf(path)).toMatchObject({ algorithm: 'sha256', digest: 'ab'.repeat(32) })
+  // The same through a link to the snapshot.
+  const elsewhere = join(temporaryFolder(), 'model')
+  symlinkSync(join(path, '..'), elsewhere)
+  expect(await hubBlobOf(join(elsewhere, 'file'))).toMatchObject({ algorithm: 'sha256', digest: 'ab'.repeat(32) })
 })
 
 test('hubBlobOf() is null for a blob of another name, and for a file elsewhere', async () => {

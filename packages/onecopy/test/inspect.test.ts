@@ -1,6 +1,7 @@
-import { existsSync, readFileSync, truncateSync } from 'node:fs'
+import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { serialize } from '@onecopy/safetensors'
 import { describe, expect, test } from 'vitest'
 import { onecopy, temporaryFolder } from './run-onecopy.ts'
 import { saveTwoShards, writeNames } from './small-checkpoints.ts'
@@ -23,6 +24,28 @@ describe('inspect', () => {
     expect(stdout).toMatch(/^layers\.10\.weight +BF16 +\[8, 4\] +64 B +model-00001-of-00002\.safetensors$/m)
     expect(stdout).toContain('metadata of the index\nformat      pt\ntotal_size  88\n')
     expect(stdout).toContain('metadata of all 2 shards\nformat  pt\n')
+  })
+
+  test('counts the parameters of a quantised model by the config.json beside it, and says what is stored', async () => {
+    const folder = temporaryFolder()
+    const tensors = [
+      { name: 'l.q.qweight', dtype: 'I32', shape: [16, 8], data: new Uint8Array(512) },
+      { name: 'l.q.scales', dtype: 'F16', shape: [2, 8], data: new Uint8Array(32) },
+    ] as const
+    writeFileSync(join(folder, 'model.safetensors'), serialize(tensors))
+    writeFileSync(join(folder, 'config.json'), '{"quantization_config":{"quant_method":"gptq","bits":4}}')
+    const { stdout } = await onecopy('inspect', folder)
+    expect(stdout).toMatch(/^parameters +1\.02 K \(1,024\), as the Hugging Face hub counts 144 elements$/m)
+    const json = JSON.parse((await onecopy('inspect', folder, '--json')).stdout)
+    expect(json).toMatchObject({ parameterCount: 1024, elementCount: 144 })
+    writeFileSync(join(folder, 'config.json'), 'no JSON')
+    expect((await onecopy('inspect', folder)).stdout).toMatch(/^parameters +144$/m)
+  })
+
+  test('leaves the shard of each tensor out where there is only one', async () => {
+    const { stdout } = await onecopy('inspect', writeNames(temporaryFolder(), ['a']))
+    expect(stdout).toMatch(/^tensor +dtype +shape +size$/m)
+    expect(stdout).toMatch(/^a +U8 +\[1\] +1 B$/m)
   })
 
   test('aligns the columns of a table, numbers to the right', async () => {

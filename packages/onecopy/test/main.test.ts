@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { openSync, readFileSync, renameSync } from 'node:fs'
+import { openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { MAIN, onecopy, startOnecopy, temporaryFolder } from './run-onecopy.ts'
@@ -109,6 +109,25 @@ describe('onecopy', () => {
     })
     expect(child.status).toBe(1)
     expect(child.stderr).toMatch(/^onecopy: Cannot write to the standard output: ENOSPC.* \(OUTPUT_UNWRITABLE\)\n$/)
+  })
+
+  test.each([
+    ['inspect', []],
+    ['verify', []],
+    ['plan', ['--tp', '1']],
+    ['serve', []],
+  ])('%s says what a file really is and what mends it, exit code 1', async (command, options) => {
+    const folder = temporaryFolder()
+    const socket = join(folder, 'socket')
+    const path = join(folder, 'model.safetensors')
+    writeFileSync(path, 'version https://git-lfs.github.com/spec/v1\n')
+    const { outcome } = startOnecopy([command, folder, ...options], { ONECOPY_SOCKET: socket })
+    const { code, stdout, stderr } = await outcome
+    expect(code).toBe(1)
+    expect(stdout + stderr).toContain(
+      `the file is a Git LFS pointer: fetch the file itself with: git -C ${folder} lfs pull`,
+    )
+    expect(stdout + stderr).toContain('(SAFETENSORS_HEADER_TOO_LARGE)')
   })
 
   test.each(['inspect', 'verify', 'serve'])('%s folds what it says to the width of the terminal', async (command) => {

@@ -7,7 +7,7 @@ import { type Style, styleOf } from '../terminal/style.ts'
 import { factLines, tableLines } from '../terminal/table.ts'
 import { displayName, printableJson } from '../terminal/text.ts'
 import { formatBytes, formatBytesExactly, formatCount, formatInteger, formatParameters } from '../terminal/units.ts'
-import { type CheckpointSummary, readIndexOf, summarize, type TensorRow } from './checkpoint-summary.ts'
+import { type CheckpointSummary, readConfigOf, readIndexOf, summarize, type TensorRow } from './checkpoint-summary.ts'
 import { GLOB_HINT, nameFilter } from './name-filter.ts'
 
 /** The options of `onecopy inspect`. */
@@ -26,7 +26,7 @@ const MAX_SHOWN_VALUE = 200
 export async function inspect(source: Source, options: InspectOptions): Promise<void> {
   const { variant, prefer } = options
   using checkpoint = await openCheckpoint(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
-  const summary = summarize(checkpoint)
+  const summary = summarize(checkpoint, await readConfigOf(checkpoint))
   const index = await readIndexOf(checkpoint)
   const tensors = sorted(filtered(summary.tensors, options.tensors), options.sort)
   if (options.json) process.stdout.write(`${printableJson(jsonOf(summary, index, tensors))}\n`)
@@ -71,11 +71,14 @@ function reportLines(
   glob: string | undefined,
   { bold, dim }: Style,
 ): string[] {
-  const { label, shards, parameterCount } = summary
+  const { label, shards, parameterCount, elementCount } = summary
   const listed = tensors.reduce((sum, { byteLength }) => sum + byteLength, 0)
   const selection = `${formatInteger(tensors.length)} of ${formatInteger(summary.tensorCount)} tensors match ${JSON.stringify(glob)}: ${tensors.length === 0 ? GLOB_HINT : formatBytes(listed)}`
   const short = formatParameters(parameterCount)
   const exact = formatInteger(parameterCount)
+  // Scales and scalars are stored, and packed weights are more than their elements.
+  const basis =
+    parameterCount === elementCount ? '' : `, as the Hugging Face hub counts ${formatInteger(elementCount)} elements`
   return [
     bold(printable(label)),
     '',
@@ -83,7 +86,7 @@ function reportLines(
       [
         ['shards', `${formatInteger(shards.length)}, ${formatBytesExactly(summary.fileByteLength)} with headers`],
         ['tensors', formatInteger(summary.tensorCount)],
-        ['parameters', short === exact ? exact : `${short} (${exact})`],
+        ['parameters', `${short === exact ? exact : `${short} (${exact})`}${basis}`],
         ['weights', formatBytesExactly(summary.byteLength)],
       ],
       dim,
