@@ -1,5 +1,6 @@
 export type { SelectedTensor, Selection } from '@onecopy/safetensors'
 export { checkArgument, checkOptions, rules } from './check-options.ts'
-export type { CheckpointOrigin, CheckpointShare, FollowOptions } from './checkpoint.ts'
+export type { CheckpointShare } from './checkpoint.ts'
 export { Checkpoint } from './checkpoint.ts'
+export type { CheckpointOrigin, FollowOptions } from './checkpoint-origin.ts'
 export { loadSelecting } from './selecting.ts'

@@ -3,9 +3,12 @@ import type { Selection } from '@onecopy/safetensors'
 import { quoteName, type TensorIndex } from '@onecopy/safetensors/tensors'
 import { adoptFileMapping, type Descriptor, FileMapping } from '@onecopy/sharedarraybuffer-utils/mapped'
 import { adoptMemory } from './adopt-memory.ts'
+import { allOrNone } from './all-or-none.ts'
 import type { Arena } from './arena.ts'
 import type { ArenaHold, ArenaSet, GatherOptions } from './arena-set.ts'
+import { checkGathering, checkName, checkPrefetching, checkSelections, checkShare } from './check-calls.ts'
 import { checkOptions, rules } from './check-options.ts'
+import { type CheckpointOrigin, type FollowOptions, leasedElsewhere, type NewVersion } from './checkpoint-origin.ts'
 import { readConfigBeside } from './config-file.ts'
 import { Directory, type ShardInfo } from './directory.ts'
 import { CheckpointError } from './errors.ts'
@@ -33,31 +36,6 @@ export interface CheckpointShare {
   readonly directory: SharedArrayBuffer
   readonly shards: readonly ShardMemoryShare[]
   readonly order: Uint32Array | null
-}
-
-/** A newer version of an attached checkpoint, see `Checkpoint.followLatest`. */
-export interface NewVersion {
-  readonly checkpoint: string
-  readonly version: number
-}
-
-/** Options of `followLatest`. */
-export interface FollowOptions {
-  /** Gives up; this checkpoint stays as it is. */
-  readonly signal?: AbortSignal
-  /** How long the coordinator may take, in milliseconds. @default as long as loading takes; 30000 for one that has restarted */
-  readonly timeoutMs?: number
-}
-
-/** Who handed a checkpoint out, and what it wants to hear of it: a client of a coordinator. */
-export interface CheckpointOrigin {
-  readonly version: number | null
-  /** Called once, when the checkpoint is closed. */
-  release(): void
-  /** The newest version, or the given one when it is the newest. */
-  latest(current: Checkpoint, options: FollowOptions): Promise<Checkpoint>
-  /** A selected part with a lease of its own, whose arenas all processes share; null when that cannot be had now. */
-  select?(selection: Selection, options: FollowOptions): Promise<Checkpoint | null>
 }
 
 /**
@@ -117,6 +95,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
    * @throws SharedMemoryError MAPPING_CLOSED when it was closed before this call
    */
   static adopt(share: CheckpointShare): Checkpoint {
+    checkShare(share)
     const directory = new Directory(share.directory)
     const memory: ShardMemory[] = []
     try {
@@ -221,6 +200,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   }
 
   has(name: string): boolean {
+    checkName(name)
     return this.#directory.find(name) >= 0
   }
 
@@ -258,6 +238,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
    * @throws CheckpointError SELECTION_OTHER_CHECKPOINT, CHECKPOINT_CLOSED; SharedMemoryError SEAL_FAILED, FILE_CHANGED
    */
   async select(selection: Selection, options: GatherOptions = {}): Promise<Checkpoint> {
+    checkGathering('select()', options)
     const tools = loadedSelectionTools() ?? (await loadSelecting())
     const parts = this.#partsOf(tools, selection)
     return (await this.#origin?.select?.(selection, options)) ?? this.#selectParts(tools, parts, selection, options)
@@ -298,6 +279,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
    * bytes that are gathered. All or none.
    */
   async selectAll(selections: readonly Selection[], options: GatherOptions = {}): Promise<Checkpoint[]> {
+    checkSelections(selections, options)
     // Whoever handed this checkpoint out gathers for all processes; it is asked for each part.
     if (this.#origin?.select) return allOrNone(selections.map((selection) => this.select(selection, options)))
     const tools = loadedSelectionTools() ?? (await loadSelecting())
@@ -393,6 +375,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
    * @throws CheckpointError TENSOR_NOT_FOUND, CHECKPOINT_CLOSED; SharedMemoryError RESIDENCY_FAILED; the signal's reason
    */
   async prefetch(options: PrefetchOptions = {}): Promise<Residency> {
+    checkPrefetching('prefetch()', options)
     this.#assertOpen()
     const steps = this.#stepsOf(options)
     await populateShards(this.#memory, steps, options)
@@ -405,6 +388,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
    * @throws SharedMemoryError LOCK_LIMIT; as `prefetch` otherwise
    */
   async lock(options: PrefetchOptions = {}): Promise<Residency> {
+    checkPrefetching('lock()', options)
     this.#assertOpen()
     const steps = this.#stepsOf(options)
     await lockShards(this.#memory, steps, options)
@@ -468,6 +452,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   }
 
   #find(name: string): number {
+    checkName(name)
     const record = this.#directory.find(name)
     if (record >= 0) return record
     const candidates = nearestNames(name, this.names)
@@ -499,19 +484,4 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   #assertOpen(): void {
     if (this.#closed) throw new CheckpointError('CHECKPOINT_CLOSED', `Checkpoint "${this.label}" was closed`)
   }
-}
-
-/** All of the checkpoints, or the first failure, with none left open. */
-async function allOrNone(making: readonly Promise<Checkpoint>[]): Promise<Checkpoint[]> {
-  const results = await Promise.allSettled(making)
-  const failed = results.find((result) => result.status === 'rejected')
-  const made = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
-  if (failed === undefined) return made
-  for (const checkpoint of made) checkpoint.close()
-  throw failed.reason
-}
-
-/** Of a thread that was handed an attached checkpoint: the lease is with whoever attached it, and so is the news. */
-function leasedElsewhere(version: number): CheckpointOrigin {
-  return { version, release: () => {}, latest: async (current) => current }
 }

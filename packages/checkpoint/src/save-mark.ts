@@ -2,7 +2,7 @@ import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs
 import { open, readdir, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { parseShardFileName } from '@onecopy/safetensors'
+import { checkArgument, parseShardFileName, rules } from '@onecopy/safetensors'
 import { FileLock } from '@onecopy/sharedarraybuffer-utils'
 import { CheckpointError } from './errors.ts'
 import type { ShardNaming } from './plan-shards.ts'
@@ -51,6 +51,7 @@ export function familyOf(file: string | ShardNaming): string | null {
 
 /** What saves that run, or were killed, have in a folder: for readers, and for whoever looks after the disk. */
 export async function saveRemains(folder: string): Promise<SaveRemains> {
+  checkArgument('The folder of saveRemains()', folder, rules.text)
   const names = await readdir(folder)
   const saves: UnfinishedSave[] = []
   const leftovers: string[] = []

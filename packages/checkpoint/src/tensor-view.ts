@@ -1,4 +1,5 @@
 import {
+  checkArgument,
   type Dtype,
   dtypeBits,
   forEachRun,
@@ -6,6 +7,7 @@ import {
   quoteName,
   type ResolvedSlice,
   resolveSlice,
+  rules,
   type SliceRange,
 } from '@onecopy/safetensors/tensors'
 import { CONVERTIBLE_FORMATS, type ConvertibleFormat, convertToFloat32 } from '@onecopy/sharedarraybuffer-utils/mapped'
@@ -33,6 +35,8 @@ export interface TensorViewInit {
   readonly end: number // exclusive
   readonly copied: boolean
 }
+
+const OUT = rules.instanceOf(Float32Array, 'a Float32Array')
 
 const convertible: ReadonlySet<string> = new Set(CONVERTIBLE_FORMATS)
 
@@ -114,7 +118,8 @@ export class TensorView {
    * memory; any other is gathered into a copy, and says so in `copied`.
    * @param ranges one for each dimension from the first; those left out are whole. A number picks one position (negative
    * counts from the end) and drops the dimension; `[start, stop]` and `[start, stop, step]` are half-open; null is whole
-   * @throws SafetensorsError SAFETENSORS_INVALID_SLICE, SAFETENSORS_MISALIGNED_SLICE (F4 and F6 off a byte boundary)
+   * @throws TypeError for a range of another form; SafetensorsError SAFETENSORS_INVALID_SLICE, SAFETENSORS_MISALIGNED_SLICE (F4
+   * and F6 off a byte boundary)
    * @throws CheckpointError TENSOR_TOO_LARGE for a copy of more bytes than this Node can index; CHECKPOINT_CLOSED
    */
   slice(...ranges: readonly SliceRange[]): TensorView {
@@ -137,9 +142,11 @@ export class TensorView {
    * The elements as 32-bit floats, in a new array or in `out`. Exact where a float can hold the value, else rounded to the
    * nearest. Dtypes: every one but C64. F4 takes the low nibble first; see `convertToFloat32` for all details.
    * @param out at least as long as `elementCount`
-   * @throws CheckpointError TENSOR_NOT_CONVERTIBLE, TENSOR_TOO_LARGE, CHECKPOINT_CLOSED; RangeError when `out` is too short
+   * @throws CheckpointError TENSOR_NOT_CONVERTIBLE, TENSOR_TOO_LARGE, CHECKPOINT_CLOSED; TypeError when `out` is something else, RangeError when
+   * it is too short
    */
   toFloat32(out?: Float32Array): Float32Array {
+    if (out !== undefined) checkArgument('The array given to toFloat32()', out, OUT)
     if (!convertible.has(this.dtype)) {
       const message = `Tensor ${quoteName(this.name)} has dtype ${this.dtype}, which has no conversion to 32-bit floats`
       throw new CheckpointError('TENSOR_NOT_CONVERTIBLE', message, { tensor: this.name })

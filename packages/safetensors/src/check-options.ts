@@ -15,6 +15,7 @@ export const rules = {
   flag: { must: 'true or false', isKind: (value) => typeof value === 'boolean' } as Rule,
   text: { must: 'a text', isKind: (value) => typeof value === 'string' } as Rule,
   callback: { must: 'a function', isKind: (value) => typeof value === 'function' } as Rule,
+  bytes: { must: 'a Uint8Array', isKind: isBytes } as Rule,
   object: { must: 'an object', isKind: isPlain } as Rule,
   signal: { must: 'an AbortSignal', isKind: isSignal } as Rule,
   oneOf: (...choices: readonly string[]): Rule => ({
@@ -71,6 +72,11 @@ export function checkOptions(owner: string, options: unknown, known: Readonly<Re
 
 function isPlain(value: unknown): boolean {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Also one of another realm. */
+function isBytes(value: unknown): boolean {
+  return ArrayBuffer.isView(value) && (value as Uint8Array)[Symbol.toStringTag] === 'Uint8Array'
 }
 
 /** Also one of another realm, and of a library that brings its own. */

@@ -1,4 +1,5 @@
 import { checkLayout } from './check-layout.ts'
+import { checkArgument, rules } from './check-options.ts'
 import type { Dtype } from './dtype.ts'
 import { SafetensorsError } from './errors.ts'
 import { plainBytes } from './json-scanner.ts'
@@ -29,6 +30,8 @@ export const MAX_HEADER_BYTES: number = 100_000_000
 /** The length in bytes of what stands before the JSON: its length as a little-endian u64. */
 export const HEADER_PREFIX_BYTES: number = 8
 
+const BYTE_LENGTH = rules.wholeNumber(0)
+
 /**
  * The length of the JSON in bytes, from a file's first 8 bytes. Whoever reads a file piece by piece calls this first,
  * then {@link parseHeader} with the bytes from 8 to 8 + length.
@@ -39,7 +42,8 @@ export const HEADER_PREFIX_BYTES: number = 8
  * {@link MAX_HEADER_BYTES}, SAFETENSORS_INVALID_HEADER_LENGTH where the file ends before the header does.
  */
 export function readHeaderLength(first8: Uint8Array, fileByteLength: number): number {
-  requireByteLength(fileByteLength, 'fileByteLength')
+  checkArgument('The first bytes of the file', first8, rules.bytes)
+  checkArgument('The byte length of the file', fileByteLength, BYTE_LENGTH)
   const available = Math.min(first8.byteLength, fileByteLength)
   if (available < HEADER_PREFIX_BYTES) {
     throw new SafetensorsError(
@@ -73,7 +77,8 @@ export function readHeaderLength(first8: Uint8Array, fileByteLength: number): nu
  * SAFETENSORS_TENSOR_INVALID_INFO; and SAFETENSORS_METADATA_INCOMPLETE_BUFFER.
  */
 export function parseHeader(json: Uint8Array, dataByteLength: number): Header {
-  requireByteLength(dataByteLength, 'dataByteLength')
+  checkArgument('The header', json, rules.bytes)
+  checkArgument('The byte length of the data', dataByteLength, BYTE_LENGTH)
   if (json.byteLength > MAX_HEADER_BYTES) throw headerTooLarge(json.byteLength)
   const bytes = plainBytes(json)
   const invalid = findInvalidUtf8(bytes)
@@ -99,6 +104,7 @@ export function parseHeader(json: Uint8Array, dataByteLength: number): Header {
  * @throws SafetensorsError as {@link readHeaderLength} and {@link parseHeader} do.
  */
 export function parseSafetensors(file: Uint8Array): Header {
+  checkArgument('The file', file, rules.bytes)
   const length = readHeaderLength(file, file.byteLength)
   const end = HEADER_PREFIX_BYTES + length
   return parseHeader(file.subarray(HEADER_PREFIX_BYTES, end), file.byteLength - end)
@@ -110,10 +116,4 @@ function headerTooLarge(byteLength: number | bigint): SafetensorsError {
     `The header has ${byteLength} bytes, but must have at most ${MAX_HEADER_BYTES}`,
     { details: { headerByteLength: byteLength } },
   )
-}
-
-function requireByteLength(value: number, name: string): void {
-  if (!Number.isSafeInteger(value) || value < 0) {
-    throw new RangeError(`${name} is ${value}, but must be an integer from 0 to 2^53 - 1`)
-  }
 }

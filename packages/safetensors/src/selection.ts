@@ -59,6 +59,7 @@ export function resolveSelection<Info extends TensorForm>(
   return Array.from(selection.tensors as readonly SelectedTensor[], (selected) => {
     const name = selected?.name
     if (typeof name !== 'string') throw invalid('Every selected tensor must be an object with a name')
+    refuseOthers(selected)
     if (seen.has(name)) throw invalid(`Tensor ${quoteName(name)} is selected twice`, name)
     seen.add(name)
     const info = lookup(name)
@@ -74,6 +75,14 @@ export function resolveSelection<Info extends TensorForm>(
     }
     return { name, ranges, slice: resolveSelected(info.dtype, info.shape, ranges, name), info }
   })
+}
+
+/** A misspelt `ranges` would select the whole tensor. */
+function refuseOthers(selected: SelectedTensor): void {
+  const other = Object.keys(selected).find((member) => member !== 'name' && member !== 'ranges')
+  if (other === undefined) return
+  const message = `The selected tensor ${quoteName(selected.name)} has a member ${quoteName(other)}; it may have name and ranges`
+  throw invalid(message, selected.name)
 }
 
 function isSelectedRange(range: unknown): boolean {

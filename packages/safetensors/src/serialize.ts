@@ -39,7 +39,7 @@ export interface SerializedHeader {
  * elements do not fill whole bytes, SAFETENSORS_VALIDATION_OVERFLOW above 2^53 - 1 bytes, SAFETENSORS_HEADER_TOO_LARGE.
  */
 export function serializeHeader(tensors: Iterable<TensorSpec>, metadata: MetadataInput = null): SerializedHeader {
-  const sorted = [...tensors]
+  const sorted = listOf(tensors)
   for (const { name, dtype } of sorted) checkName(name, dtype)
   sorted.sort((a, b) => compareDtypes(b.dtype, a.dtype) || compareUtf8(a.name, b.name))
   const layout = new Map<string, [begin: number, end: number]>()
@@ -75,7 +75,8 @@ export function serializeHeader(tensors: Iterable<TensorSpec>, metadata: Metadat
  * many bytes as its dtype and shape need.
  */
 export function serialize(tensors: Iterable<TensorData>, metadata: MetadataInput = null): Uint8Array<ArrayBuffer> {
-  const list = [...tensors]
+  const list = listOf(tensors)
+  for (const { name, data } of list) checkArgument(`The data of tensor ${quoteName(name)}`, data, rules.bytes)
   const { bytes, layout, dataByteLength } = serializeHeader(list, metadata)
   const file = new Uint8Array(bytes.byteLength + dataByteLength)
   file.set(bytes)
@@ -92,6 +93,24 @@ export function serialize(tensors: Iterable<TensorData>, metadata: MetadataInput
   }
   return file
 }
+
+/** @throws TypeError for something else than tensors */
+function listOf<Tensor extends TensorSpec>(tensors: Iterable<Tensor>): Tensor[] {
+  const isKind = (value: unknown): boolean => typeof value === 'object' && value !== null && Symbol.iterator in value
+  checkArgument('The tensors', tensors, { must: 'a list, or another iterable, of tensors', isKind })
+  const list = [...tensors]
+  for (const [at, tensor] of list.entries()) {
+    checkArgument(`Entry ${at} of the tensors`, tensor, {
+      ...rules.object,
+      must: 'an object with name, dtype and shape',
+    })
+    checkArgument(`The name of entry ${at} of the tensors`, tensor.name, rules.text)
+    checkArgument(`The shape of tensor ${quoteName(tensor.name)}`, tensor.shape, SHAPE)
+  }
+  return list
+}
+
+const SHAPE = { must: 'a list of sizes', isKind: Array.isArray }
 
 /** Collects the members of the header's object and refuses to grow beyond what a reader accepts. */
 class Members {

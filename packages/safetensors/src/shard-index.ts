@@ -1,3 +1,4 @@
+import { checkArgument, rules } from './check-options.ts'
 import { quoteName, SafetensorsError } from './errors.ts'
 import { JsonScanner, plainBytes, StringCache } from './json-scanner.ts'
 import { assertPlainShardName } from './shard-names.ts'
@@ -27,6 +28,7 @@ export const MAX_INDEX_BYTES: number = 128_000_000
  * name of a file, see {@link assertPlainShardName}.
  */
 export function parseShardIndex(json: Uint8Array): ShardIndex {
+  checkArgument('The shard index', json, rules.bytes)
   if (json.byteLength > MAX_INDEX_BYTES) {
     throw invalid(`has ${json.byteLength} bytes, but must have at most ${MAX_INDEX_BYTES}`)
   }
@@ -124,11 +126,11 @@ export interface ShardIndexInput {
  * for a name with a lone surrogate, a totalSize that is no integer from 0 to 2^53 - 1, or a metadata value that is not
  * JSON.
  */
-export function serializeShardIndex({
-  weightMap,
-  totalSize,
-  metadata = null,
-}: ShardIndexInput): Uint8Array<ArrayBuffer> {
+export function serializeShardIndex(index: ShardIndexInput): Uint8Array<ArrayBuffer> {
+  checkArgument('The shard index', index, rules.object)
+  const { weightMap, totalSize, metadata = null } = index
+  checkArgument('The weightMap of a shard index', weightMap, MAP)
+  if (metadata !== null) checkArgument('The metadata of a shard index', metadata, MAP)
   const entries = new Map<string, unknown>(metadata)
   if (totalSize !== null) {
     if (!Number.isSafeInteger(totalSize) || totalSize < 0) {
@@ -145,6 +147,8 @@ export function serializeShardIndex({
   if (totalSize !== null || metadata !== null) members.unshift(`"metadata": ${objectJson(entries)}`)
   return new TextEncoder().encode(`{\n  ${members.join(',\n  ')}\n}`)
 }
+
+const MAP = rules.instanceOf(Map, 'a Map')
 
 /** An object one level below the top, its keys sorted. */
 function objectJson(entries: ReadonlyMap<string, unknown>): string {

@@ -1,3 +1,4 @@
+import { checkArgument, checkOptions, rules } from './check-options.ts'
 import { quoteName, SafetensorsError } from './errors.ts'
 
 export interface IndexName {
@@ -28,6 +29,8 @@ export interface ParsedShardName {
  * @throws RangeError unless index and count are integers and 1 ≤ index ≤ count.
  */
 export function shardFileName(name: ShardName): string {
+  checkArgument('The name of a shard', name, rules.object)
+  checkNaming('shardFileName()', name, { index: null, count: null })
   const { index, count } = name
   if (!Number.isSafeInteger(index) || !Number.isSafeInteger(count) || index < 1 || index > count) {
     throw new RangeError(`Shard ${index} of ${count} must be a number from 1 to the number of shards`)
@@ -37,10 +40,17 @@ export function shardFileName(name: ShardName): string {
 }
 
 /** The file name of a shard index: `model.safetensors.index.json`, `model.safetensors.index.fp16.json`. */
-export function indexFileName({ stem = 'model', variant = null }: IndexName = {}): string {
+export function indexFileName(name: IndexName = {}): string {
+  checkNaming('indexFileName()', name, {})
+  const { stem = 'model', variant = null } = name
   return variant === null ? `${stem}.safetensors.index.json` : `${stem}.safetensors.index.${variant}.json`
 }
 
+function checkNaming(owner: string, name: unknown, more: Readonly<Record<string, null>>): void {
+  checkOptions(owner, name, { stem: rules.text, variant: VARIANT, ...more })
+}
+
+const VARIANT = { must: 'a text or null', isKind: (value: unknown) => value === null || typeof value === 'string' }
 const NUMBERED = /^(?<base>.+)-(?<index>\d{1,9})-of-(?<count>\d{1,9})(?:\.(?<variant>[^.]+))?$/s
 
 /**
@@ -49,6 +59,7 @@ const NUMBERED = /^(?<base>.+)-(?<index>\d{1,9})-of-(?<count>\d{1,9})(?:\.(?<var
  * transformers wrote, and numbers that are not padded are understood too.
  */
 export function parseShardFileName(name: string): ParsedShardName | null {
+  checkArgument('The name of a shard', name, rules.text)
   if (!name.endsWith('.safetensors')) return null
   const trunk = name.slice(0, -'.safetensors'.length)
   const numbered = NUMBERED.exec(trunk)?.groups
@@ -88,6 +99,7 @@ const DEVICE = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2
  * (which Windows drops), or the name of a Windows device.
  */
 export function assertPlainShardName(name: string, tensor?: string): void {
+  checkArgument('The name of a shard', name, rules.text)
   const reason = unsafeBecause(name)
   if (reason === null) return
   const of = tensor === undefined ? '' : ` of tensor ${quoteName(tensor)}`

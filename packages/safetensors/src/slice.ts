@@ -1,4 +1,5 @@
 import { tensorByteLength } from './byte-length.ts'
+import { checkArgument } from './check-options.ts'
 import { type Dtype, dtypeBits } from './dtype.ts'
 import { quoteName, SafetensorsError, type SafetensorsErrorCode } from './errors.ts'
 
@@ -65,7 +66,7 @@ export function resolveSlice(
     const what = `${ranges.length} ranges, but the tensor has ${shape.length} dimensions`
     throw sliceError('SAFETENSORS_INVALID_SLICE', what, tensor, { ranges: ranges.length, dimensions: shape.length })
   }
-  const axes = shape.map((size, axis) => resolveRange(ranges[axis] ?? null, size, axis, tensor))
+  const axes = shape.map((size, axis) => resolveRange(axis < ranges.length ? ranges[axis]! : null, size, axis, tensor))
   const taken = axes.filter(({ dropped }) => !dropped).map(({ count }) => count)
   // Dimensions beside a zero may be too large to multiply, and nothing needs their product.
   const whole = shape.includes(0) ? 0 : tensorByteLength(dtype, shape, tensor)
@@ -107,6 +108,18 @@ export function resolveSlice(
   }
 }
 
+const RANGE = { must: 'a number, null, [start, stop] or [start, stop, step]', isKind: isRange }
+
+function isRange(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length < 2 || value.length > 3) return false
+  const [start, stop, step] = value as readonly unknown[]
+  return (
+    typeof start === 'number' &&
+    (stop === null || typeof stop === 'number') &&
+    (step === undefined || typeof step === 'number')
+  )
+}
+
 function resolveRange(range: SliceRange, size: number, axis: number, tensor: string | undefined): Axis {
   if (range === null) return { start: 0, count: size, step: 1, dropped: false }
   if (typeof range === 'number') {
@@ -115,8 +128,8 @@ function resolveRange(range: SliceRange, size: number, axis: number, tensor: str
     if (!Number.isInteger(start) || start < 0 || start >= size) throw outside('index', range, rule, size, axis, tensor)
     return { start, count: 1, step: 1, dropped: true }
   }
-  if (!Array.isArray(range)) throw new TypeError(`The range of dimension ${axis} must be a number, null or an array`)
-  const [start, end, step = 1] = range as readonly [number, number | null, number?]
+  checkArgument(`The range of dimension ${axis}`, range, RANGE)
+  const [start, end, step = 1] = range
   const stop = end ?? size
   const rule = `an integer from 0 to ${size}`
   if (!Number.isInteger(start) || start < 0 || start > size) throw outside('start', start, rule, size, axis, tensor)

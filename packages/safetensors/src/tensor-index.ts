@@ -1,3 +1,4 @@
+import { checkArgument } from './check-options.ts'
 import type { Dtype } from './dtype.ts'
 import { quoteName } from './errors.ts'
 import type { Header } from './header.ts'
@@ -33,6 +34,7 @@ export interface HeaderOfShard extends IndexedShard {
 
 /** The index of a checkpoint from its headers alone; no file is needed. */
 export function indexHeaders(shards: readonly HeaderOfShard[]): TensorIndex {
+  checkArgument('What indexHeaders() takes', shards, { must: 'a list of shards with their headers', isKind: isHeaders })
   const tensors: IndexedTensor[] = []
   for (const [shard, { dataOffset, header }] of shards.entries()) {
     for (const [name, { dtype, shape, dataOffsets }] of header.tensors) {
@@ -41,6 +43,10 @@ export function indexHeaders(shards: readonly HeaderOfShard[]): TensorIndex {
     }
   }
   return tensorIndex(shards, tensors)
+}
+
+function isHeaders(value: unknown): boolean {
+  return Array.isArray(value) && value.every((shard) => shard?.header?.tensors instanceof Map)
 }
 
 /**
