@@ -131,6 +131,22 @@ describe('openCheckpoint() says of a file that is not there', () => {
     }
   })
 
+  test('what brings the rest of numbered shards', async () => {
+    const snapshot = join(temporaryFolder(), 'models--org--name', 'snapshots', COMMIT)
+    mkdirSync(snapshot, { recursive: true })
+    write(snapshot, NAMES[1], fileOf([tensor('a')]))
+    const error = await refusal(openCheckpoint(snapshot))
+    expect(error.code).toBe('SOURCE_AMBIGUOUS')
+    expect(error.message).toMatch(/missing: number 1; to fetch what is missing: hf download org\/name --revision \w+$/)
+    // Variants to choose from are no reason to fetch anything.
+    for (const name of [NAMES[1], 'model.a.safetensors', 'model.b.safetensors']) write(snapshot, name, '')
+    expect((await refusal(openCheckpoint(snapshot))).message).not.toContain('hf download')
+  })
+
+  test('that only a shell knows ~', async () => {
+    expect((await refusal(openCheckpoint('~/models/x'))).message).toContain('only a shell knows "~" as the home folder')
+  })
+
   test('that it is there in other letters', async () => {
     const folder = temporaryFolder()
     writeIndex(folder, { a: 'Model.safetensors' })
@@ -157,6 +173,23 @@ describe('openCheckpoint() says of a folder without safetensors files', () => {
     const error = await refusal(openCheckpoint(folder))
     expect(error.code).toBe('SOURCE_NOT_FOUND')
     expect(error.message).toContain('these of its folders hold one, name it: "text_encoder", "unet"')
+  })
+
+  test('the folders a floor below, where those of the first have none', async () => {
+    const folder = temporaryFolder()
+    mkdirSync(join(folder, 'split_files', 'vae'), { recursive: true })
+    write(join(folder, 'split_files', 'vae'), 'ae.safetensors', fileOf([tensor('a')]))
+    const { message } = await refusal(openCheckpoint(folder))
+    expect(message).toContain('these of its folders hold one, name it: "split_files/vae"')
+  })
+
+  test('how a folder of it is named in the hub, and nothing about fetching it', async () => {
+    const unet = join(temporaryFolder(), 'models--org--name', 'snapshots', COMMIT, 'unet')
+    mkdirSync(unet, { recursive: true })
+    write(unet, 'diffusion_pytorch_model.safetensors', fileOf([tensor('a')]))
+    const { message } = await refusal(openCheckpoint(join(unet, '..')))
+    expect(message).toContain(`"unet" ("hf:org/name/unet@${COMMIT}")`)
+    expect(message).not.toContain('hf download')
   })
 
   test('which PyTorch files it holds, and how they become safetensors', async () => {

@@ -146,6 +146,11 @@ export const SHARD_SAMPLES: readonly FileSample[] = [
     says: /the file is cut off inside its header: at least \d+ bytes are missing: download it again/,
   },
   {
+    what: 'a safetensors file whose header was written in part',
+    bytes: Buffer.concat([SOUND.subarray(0, 40), new Uint8Array(SOUND.byteLength - 40)]),
+    says: /the file is filled with zeros inside its header: .*: download it again/,
+  },
+  {
     what: 'a safetensors file with more behind it',
     bytes: Buffer.concat([SOUND, Buffer.from('tail')]),
     says: /the file is longer than it should be: 4 bytes follow its last tensor/,

@@ -2,15 +2,23 @@ import { lstat, readdir, readlink, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { quoteName } from '@onecopy/safetensors'
 import { downloadCommand, hubPlaceOf } from '../hub-cache.ts'
+import { CONVERSION } from './cure.ts'
 import { weightsElsewhere } from './weights-elsewhere.ts'
 
 /** Endings that programs give to a file as long as its download is not finished. */
 const UNFINISHED = ['.incomplete', '.part', '.partial', '.crdownload', '.download', '.aria2', '.tmp']
 
-/** Why a file is not there, or a folder has not what it should have, and what brings it; null where nothing is known. */
-export async function explainAbsence(path: string): Promise<string | null> {
+/**
+ * Why a file is not there, or a folder has not what it should have, and what brings it; null where nothing is known.
+ * @param onlyParts whether a part of what should be there is
+ */
+export async function explainAbsence(
+  path: string,
+  { onlyParts = false }: { onlyParts?: boolean } = {},
+): Promise<string | null> {
   const found = await stat(path).catch(() => null)
   if (found !== null && !found.isDirectory()) return null
+  const elsewhere = found === null || onlyParts ? null : await weightsElsewhere(path)
   const reasons =
     found === null
       ? [
@@ -19,9 +27,10 @@ export async function explainAbsence(path: string): Promise<string | null> {
           await interruptedDownload(path, dirname(path)),
           formatOf(path),
         ]
-      : [await interruptedDownload(path, path), await weightsElsewhere(path)]
+      : [await interruptedDownload(path, path), elsewhere]
   const place = hubPlaceOf(path)
-  if (place !== null) reasons.push(`to fetch what is missing: ${downloadCommand(place.repository, place.snapshot)}`)
+  if (place !== null && elsewhere === null)
+    reasons.push(`to fetch what is missing: ${downloadCommand(place.repository, place.snapshot)}`)
   const known = reasons.filter((reason) => reason !== null)
   return known.length === 0 ? null : known.join('; ')
 }
@@ -52,9 +61,8 @@ async function interruptedDownload(path: string, target: string): Promise<string
   return `a download was interrupted: "${folder}" holds ${quoteName(waiting[0]!)}${again}`
 }
 
-/** An index of PyTorch files leads to PyTorch files. */
+/** What the path itself gives away: an index of PyTorch files leads to PyTorch files. */
 function formatOf(path: string): string | null {
-  return /\.(?:bin|pt|pth|ckpt)$/.test(path)
-    ? 'its name is that of a PyTorch file; onecopy reads only safetensors'
-    : null
+  if (/\/~(?:\/|$)/.test(path)) return 'only a shell knows "~" as the home folder'
+  return /\.(?:bin|pt|pth|ckpt)$/.test(path) ? `its name is that of a PyTorch file: ${CONVERSION}` : null
 }

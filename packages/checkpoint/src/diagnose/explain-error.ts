@@ -2,6 +2,7 @@ import { fstatSync, readSync } from 'node:fs'
 import { HEADER_PREFIX_BYTES, SafetensorsError } from '@onecopy/safetensors'
 import { openRegularFile } from '@onecopy/sharedarraybuffer-utils'
 import { CheckpointError } from '../errors.ts'
+import { numberedShard } from '../folder-contents.ts'
 import { explainUnfinished } from '../unfinished-save.ts'
 import { explainAbsence } from './absent-file.ts'
 import { cureOf } from './cure.ts'
@@ -17,6 +18,9 @@ const OF_CONTENT: ReadonlySet<string> = new Set([
   'SAFETENSORS_METADATA_INCOMPLETE_BUFFER',
   'SAFETENSORS_INVALID_INDEX',
 ])
+
+/** In bytes. */
+const ZERO_RUN = 16
 
 /** The errors of a file that is not there. */
 const OF_ABSENCE: ReadonlySet<string> = new Set(['SOURCE_NOT_FOUND', 'INDEX_UNREADABLE', 'SHARD_NOT_FOUND'])
@@ -34,8 +38,21 @@ export async function explainError(error: unknown): Promise<unknown> {
     ? explainContent(error as SafetensorsError, error.path)
     : OF_ABSENCE.has(error.code)
       ? await explainAbsence(error.path)
-      : null
+      : error instanceof CheckpointError && isHalfASet(error)
+        ? await explainAbsence(error.path, { onlyParts: true })
+        : null
   return said === null ? error : withExplanation(error, said)
+}
+
+/** Numbered shards of which the index, or some, are not there. */
+function isHalfASet({
+  code,
+  candidates = [],
+}: {
+  readonly code: string
+  readonly candidates?: readonly string[] | undefined
+}): boolean {
+  return code === 'SOURCE_AMBIGUOUS' && candidates.every((name) => (numberedShard(name)?.count ?? 1) > 1)
 }
 
 function withExplanation(error: SafetensorsError | CheckpointError, said: string): Error {
@@ -76,11 +93,24 @@ function damageOf({ code, details }: SafetensorsError, { byteLength, head }: Fil
     const missing = HEADER_PREFIX_BYTES + Number(details['headerByteLength']) - byteLength
     return { text: `cut off inside its header: at least ${missing} bytes are missing`, cure: 'download' }
   }
+  if (code === 'SAFETENSORS_INVALID_HEADER_JSON' && holdsZeros(head)) {
+    return {
+      text: 'filled with zeros inside its header: its space was reserved, and its content not written',
+      cure: 'download',
+    }
+  }
   if (code !== 'SAFETENSORS_METADATA_INCOMPLETE_BUFFER') return null
   const excess = BigInt(details['dataByteLength'] as number) - BigInt(details['expected'] as number | bigint)
   if (excess < 0n)
     return { text: `cut off: ${-excess} of its ${BigInt(byteLength) - excess} bytes are missing`, cure: 'download' }
   return { text: `longer than it should be: ${excess} bytes follow its last tensor`, cure: 'download' }
+}
+
+/** Whether a run of zeros stands there that no text has. */
+function holdsZeros(head: Uint8Array): boolean {
+  const bytes = Buffer.from(head)
+  const at = bytes.indexOf(new Uint8Array(ZERO_RUN), HEADER_PREFIX_BYTES)
+  return at !== -1 && at < HEADER_PREFIX_BYTES + Number(bytes.readBigUInt64LE(0))
 }
 
 /** Null for a file that cannot be read now. */

@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { quoteName } from '@onecopy/safetensors'
 import { weightFilesOf } from '../folder-contents.ts'
+import { hubPlaceOf } from '../hub-cache.ts'
 import { CONVERSION } from './cure.ts'
 
 /** Sub-folders that are looked into, and names that a message lists. */
@@ -18,19 +19,31 @@ export async function weightsElsewhere(folder: string): Promise<string | null> {
     const sources = models.map((name) => `hf:${name.slice('models--'.length).replaceAll('--', '/')}`)
     return `it is a Hugging Face cache: name a model in it, such as ${listed(sources)}`
   }
-  const found: string[] = []
-  for (const name of folders.slice(0, MAX_FOLDERS)) {
-    const inside = await readdir(join(folder, name)).catch(() => [])
-    if (weightFilesOf(inside).length > 0) found.push(name)
-  }
+  const found = await foldersWithWeights(folder, folders)
   const reasons: string[] = []
-  if (found.length > 0) reasons.push(`these of its folders hold one, name it: ${listed(found)}`)
+  if (found.length > 0) {
+    const place = hubPlaceOf(join(folder, found[0]!))
+    const source = place === null ? '' : ` (${quoteName(`hf:${place.repository}/${found[0]}@${place.snapshot}`, 1000)})`
+    reasons.push(`these of its folders hold one, name it: ${listed(found)}${source}`)
+  }
   const pickles = names.filter((name) => /\.(?:bin|pt|pth|ckpt|pkl)(?:\.index\.json)?$/.test(name))
   if (pickles.length > 0) reasons.push(`it holds PyTorch files (${listed(pickles)}): ${CONVERSION}`)
   const others = names.filter((name) => /\.(?:gguf|ggml|onnx|h5|msgpack|npz|tflite)$/.test(name))
   if (others.length > 0)
     reasons.push(`it holds weights of other formats (${listed(others)}); onecopy reads only safetensors`)
   return reasons.length === 0 ? null : reasons.join('; ')
+}
+
+/** Those with weights in them; where there are none, those a floor below. */
+async function foldersWithWeights(folder: string, names: readonly string[], depth = 2): Promise<readonly string[]> {
+  const found: string[] = []
+  const below: string[] = []
+  for (const name of names.slice(0, MAX_FOLDERS)) {
+    const entries = await readdir(join(folder, name), { withFileTypes: true }).catch(() => [])
+    if (weightFilesOf(entries.map((entry) => entry.name)).length > 0) found.push(name)
+    else below.push(...entries.flatMap((entry) => (entry.isDirectory() ? [join(name, entry.name)] : [])))
+  }
+  return found.length > 0 || depth === 1 ? found : foldersWithWeights(folder, below.sort(), depth - 1)
 }
 
 function listed(names: readonly string[]): string {

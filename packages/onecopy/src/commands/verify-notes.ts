@@ -18,6 +18,7 @@ export function advisoryNotes({ tensors, byteLength }: CheckpointSummary, index:
       `${formatCount(misaligned.length, 'tensor')} ${verb} at an address that is no multiple of the element size, such as ${JSON.stringify(misaligned[0]!.name.slice(0, 80))}; onecopy reads them, some loaders refuse them`,
     )
   }
+  if (tensors.length === 0) notes.push('There is no tensor in it')
   const empty = tensors.filter((tensor) => tensor.byteLength === 0).length
   if (empty > 0) notes.push(`${formatCount(empty, 'tensor')} without elements`)
   return notes
