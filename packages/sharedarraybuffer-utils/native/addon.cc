@@ -52,7 +52,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Export<onecopy::CopyRuns>(exports, "copyRuns");
   Export<onecopy::ExpectScattered>(exports, "expectScattered");
   Export<onecopy::SealMemory>(exports, "sealMemory");
-  Export<onecopy::SealsOf>(exports, "isSealed");
+  Export<onecopy::IsSealed>(exports, "isSealed");
   Export<onecopy::ListenUnix>(exports, "listenUnix");
   Export<onecopy::ConnectUnix>(exports, "connectUnix");
   Export<onecopy::SendDatagram>(exports, "sendDatagram");

@@ -68,7 +68,8 @@ FileIdentity IdentityOf(const struct stat& file) {
 // resident (a defence against side channels, Linux 5.2).
 bool MaySeeResidency(int descriptor, const struct stat& file) {
   if (geteuid() == 0 || file.st_uid == geteuid()) return true;
-  const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
+  if (faccessat(descriptor, "", W_OK, AT_EMPTY_PATH) == 0) return true;
+  const std::string link = "/proc/self/fd/" + std::to_string(descriptor);  // Linux before 5.8
   return access(link.c_str(), W_OK) == 0;
 }
 
@@ -181,7 +182,7 @@ Napi::Value MapDescriptor(const Napi::CallbackInfo& info) {
   mapping->identity = identity;
   mapping->path = path;
   mapping->descriptor = given;
-  mapping->sealed = IsSealed(given->number());
+  mapping->sealed = SealsOf(given->number()) == Seals::kAll;
   mapping->residency_visible = MaySeeResidency(given->number(), file);
   mapping->id = registry.next_id++;
   mapping->handles = 1;

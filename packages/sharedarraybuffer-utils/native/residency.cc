@@ -180,6 +180,8 @@ int Apply(const Mapping& mapping, int descriptor, const Pages& pages, Advice adv
   }
   if (result == 0) return 0;
   const int error = errno;
+  // A policy that refuses advice has nothing against reading.
+  if (advice == Advice::kReadAhead && (error == EPERM || error == ENOSYS)) return ReadThrough(descriptor, pages);
   return advice == Advice::kLock ? LockError(descriptor, pages, error) : error;
 }
 
@@ -227,7 +229,7 @@ size_t SizeArgument(const Napi::CallbackInfo& info, size_t argument) {
 
 }  // namespace
 
-// residentBytes(handle, begin, end): how many bytes of the range lie in RAM, counted by page.
+// residentBytes(handle, begin, end): how many bytes of the range lie in RAM, counted by page; null where it cannot be told.
 Napi::Value ResidentBytes(const Napi::CallbackInfo& info) {
   Mapping* mapping = OpenMapping(info, 0);
   const size_t begin = SizeArgument(info, 1);
@@ -238,9 +240,8 @@ Napi::Value ResidentBytes(const Napi::CallbackInfo& info) {
   size_t resident = 0;
   for (size_t done = 0; done < pages.byte_length; done += kBatch * kPage) {
     const size_t length = std::min(kBatch * kPage, pages.byte_length - done);
-    if (mincore(pages.start + done, length, present.get()) != 0) {
-      throw SystemError(info.Env(), errno, "mincore", mapping->path);
-    }
+    // Sandboxes and services may refuse the question; then nobody knows.
+    if (mincore(pages.start + done, length, present.get()) != 0) return info.Env().Null();
     for (size_t page = 0; page * kPage < length; page++) {
       if ((present[page] & 1) == 0) continue;
       const size_t first = pages.file_offset + done + page * kPage;
@@ -276,10 +277,11 @@ Napi::Value MemoryLimits(const Napi::CallbackInfo& info) {
   if (probe != MAP_FAILED) munmap(probe, kPage);
   const int sealed = memfd_create("onecopy-probe", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (sealed >= 0) close(sealed);
-  struct rlimit lock, space, files;
-  getrlimit(RLIMIT_MEMLOCK, &lock);
-  getrlimit(RLIMIT_AS, &space);
-  getrlimit(RLIMIT_NOFILE, &files);
+  // What cannot be told is no limit.
+  const auto limit_of = [](__rlimit_resource_t resource) {
+    struct rlimit limit;
+    return getrlimit(resource, &limit) == 0 ? limit.rlim_cur : RLIM_INFINITY;
+  };
   const auto limit = [env](rlim_t value) -> Napi::Value {
     if (value == RLIM_INFINITY) return env.Null();
     return Napi::Number::New(env, static_cast<double>(value));
@@ -288,9 +290,9 @@ Napi::Value MemoryLimits(const Napi::CallbackInfo& info) {
   result.Set("pageBytes", Napi::Number::New(env, static_cast<double>(kPage)));
   result.Set("populateRead", Napi::Boolean::New(env, populate));
   result.Set("sealing", Napi::Boolean::New(env, sealed >= 0));
-  result.Set("lockLimitBytes", limit(lock.rlim_cur));
-  result.Set("addressSpaceLimitBytes", limit(space.rlim_cur));
-  result.Set("descriptorLimit", Napi::Number::New(env, static_cast<double>(files.rlim_cur)));
+  result.Set("lockLimitBytes", limit(limit_of(RLIMIT_MEMLOCK)));
+  result.Set("addressSpaceLimitBytes", limit(limit_of(RLIMIT_AS)));
+  result.Set("descriptorLimit", Napi::Number::New(env, static_cast<double>(limit_of(RLIMIT_NOFILE))));
   return result;
 }
 

@@ -79,9 +79,11 @@ size_t SizeArgument(const Napi::CallbackInfo& info, size_t argument) {
 
 }  // namespace
 
-bool IsSealed(int descriptor) {
+Seals SealsOf(int descriptor) {
   const int seals = fcntl(descriptor, F_GET_SEALS);
-  return seals >= 0 && (seals & kSeals) == kSeals;
+  if (seals < 0 && errno != EINVAL) return Seals::kUnknown;
+  // EINVAL is what everything that has no seals says.
+  return seals >= 0 && (seals & kSeals) == kSeals ? Seals::kAll : Seals::kNotAll;
 }
 
 // createMemory(label, byteLength): anonymous memory that can be sealed.
@@ -113,8 +115,10 @@ Napi::Value SealMemory(const Napi::CallbackInfo& info) {
 }
 
 // isSealed(file)
-Napi::Value SealsOf(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), IsSealed(DescriptorIn(info[0])->number()));
+Napi::Value IsSealed(const Napi::CallbackInfo& info) {
+  const Seals seals = SealsOf(DescriptorIn(info[0])->number());
+  if (seals == Seals::kUnknown) throw SystemError(info.Env(), errno, "fcntl", "");
+  return Napi::Boolean::New(info.Env(), seals == Seals::kAll);
 }
 
 }  // namespace onecopy

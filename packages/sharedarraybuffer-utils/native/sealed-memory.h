@@ -4,12 +4,13 @@
 
 namespace onecopy {
 
-// Whether a descriptor is memory with all four seals; false for anything else.
-bool IsSealed(int descriptor);
+// Whether a descriptor is memory with all four seals. Unknown, with errno, where a policy refuses the question.
+enum class Seals { kAll, kNotAll, kUnknown };
+Seals SealsOf(int descriptor);
 
 Napi::Value CreateMemory(const Napi::CallbackInfo& info);
 Napi::Value FillMemory(const Napi::CallbackInfo& info);
 Napi::Value SealMemory(const Napi::CallbackInfo& info);
-Napi::Value SealsOf(const Napi::CallbackInfo& info);
+Napi::Value IsSealed(const Napi::CallbackInfo& info);
 
 }  // namespace onecopy

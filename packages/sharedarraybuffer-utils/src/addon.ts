@@ -62,7 +62,7 @@ export interface Addon {
   createBuffer(handle: object, byteOffset: number, byteLength: number): SharedArrayBuffer
   copyAligned(handle: object, byteOffset: number, byteLength: number): SharedArrayBuffer
   describeParts(handle: object, table: SharedArrayBuffer, ...layout: number[]): void
-  residentBytes(handle: object, begin: number, end: number): number
+  residentBytes(handle: object, begin: number, end: number): number | null
   adviseRange(handle: object, begin: number, end: number, advice: Advice, limit: number): Promise<void>
   evictMapping(handle: object): void
   memoryLimits(): MemoryLimits

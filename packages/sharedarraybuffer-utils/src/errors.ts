@@ -9,6 +9,7 @@ export type SharedMemoryErrorCode =
   | 'RANGE_OUT_OF_BOUNDS'
   | 'RESIDENCY_FAILED'
   | 'LOCK_LIMIT'
+  | 'LOCK_REFUSED'
   | 'DESCRIPTOR_CLOSED'
   | 'OUT_OF_MEMORY'
   | 'SEAL_FAILED'

@@ -22,12 +22,7 @@ export interface PopulateOptions {
 export function residentBytes(mapping: FileMapping, range?: ByteRange): number | null {
   const { begin, end } = range ?? { begin: 0, end: mapping.byteLength }
   const handle = mapping.handle({ begin, end })
-  if (!mapping.residencyVisible) return null
-  try {
-    return requireAddon().residentBytes(handle, begin, end)
-  } catch (error) {
-    throw fromNative(error, 'RESIDENCY_FAILED', `Cannot tell what of "${mapping.path}" is in RAM`)
-  }
+  return mapping.residencyVisible ? requireAddon().residentBytes(handle, begin, end) : null
 }
 
 /** Asks the kernel to read the ranges ahead; resolves when it has been asked, not when the pages are there. */
@@ -52,7 +47,7 @@ export async function populate(
 /**
  * Brings the ranges into RAM and keeps them there (mlock) until `unlock` or the mapping's end. All or nothing: what this
  * call locked before a failure or an abort is unlocked again. Locks do not count: one `unlock` undoes them all.
- * @throws SharedMemoryError LOCK_LIMIT naming the process's limit, RESIDENCY_FAILED
+ * @throws SharedMemoryError LOCK_LIMIT naming the process's limit, LOCK_REFUSED, RESIDENCY_FAILED
  */
 export async function lock(
   mapping: FileMapping,
@@ -65,13 +60,19 @@ export async function lock(
   } catch (error) {
     // A mapping that was closed meanwhile takes its locks along.
     if (!mapping.closed) await advise(mapping, begun, ADVICE.unlock, {})
-    const name = systemFailure((error as { cause?: unknown }).cause)?.errnoName
-    if (name !== 'ENOMEM' && name !== 'EPERM' && name !== 'EAGAIN') throw error
+    const failure = systemFailure((error as { cause?: unknown }).cause)
+    if (failure?.syscall !== 'mlock') throw error
     const limit = requireAddon().memoryLimits().lockLimitBytes
     const wanted = (ranges ?? [{ begin: 0, end: mapping.byteLength }]).reduce(
       (sum, { begin, end }) => sum + end - begin,
       0,
     )
+    // The kernel itself says EPERM only where nothing may be locked at all.
+    if (failure.errnoName === 'ENOSYS' || (failure.errnoName === 'EPERM' && limit !== 0)) {
+      const message = `Cannot lock ${wanted} bytes of "${mapping.path}" in RAM: a policy of this container or service refuses mlock (${failure.errnoName}), whatever RLIMIT_MEMLOCK allows; allow it in its seccomp profile or SystemCallFilter=`
+      throw new SharedMemoryError('LOCK_REFUSED', message, { path: mapping.path, expectedBytes: wanted, cause: error })
+    }
+    if (!['ENOMEM', 'EPERM', 'EAGAIN'].includes(failure.errnoName)) throw error
     const message = `Cannot lock ${wanted} bytes of "${mapping.path}" in RAM: this process may lock ${limit ?? 'no more'} bytes (RLIMIT_MEMLOCK); raise it with ulimit -l or LimitMEMLOCK=, or give CAP_IPC_LOCK`
     const fields = { path: mapping.path, expectedBytes: wanted, cause: error }
     throw new SharedMemoryError('LOCK_LIMIT', message, limit === null ? fields : { ...fields, actualBytes: limit })

@@ -51,9 +51,16 @@ export function sealBytes(bytes: Uint8Array, label: string): FileMapping {
   return mapSealed(memory, label, bytes.byteLength)
 }
 
-/** Whether a descriptor is memory that nobody can write, grow, cut or unseal. */
+/**
+ * Whether a descriptor is memory that nobody can write, grow, cut or unseal.
+ * @throws SharedMemoryError SEAL_FAILED where this process may not ask
+ */
 export function isSealed(file: Descriptor): boolean {
-  return requireAddon().isSealed(file.handle)
+  try {
+    return requireAddon().isSealed(file.handle)
+  } catch (error) {
+    throw fromNative(error, 'SEAL_FAILED', 'Cannot tell whether a descriptor is sealed memory')
+  }
 }
 
 /** @internal Memory that can be sealed; the caller closes it. */
