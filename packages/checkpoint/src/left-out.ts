@@ -16,9 +16,11 @@ const MAX_LISTED = 20
 export function assertNoneLeftOut(indexPath: string, shardNames: readonly string[], names?: readonly string[]): void {
   const folder = dirname(indexPath)
   const own = new Set(shardNames)
+  const others = (names ?? namesIn(folder)).filter((name) => name.endsWith('.safetensors') && !own.has(name))
+  if (others.length === 0) return
   const series = new Set(shardNames.map(seriesOf))
-  const beside = withoutAppleDouble(names ?? namesIn(folder)).filter((name) => name.endsWith('.safetensors'))
-  const leftOut = beside.filter((name) => !own.has(name) && (own.size === 0 || isOneOf(series, seriesOf(name)))).sort()
+  const isOne = (name: string): boolean => own.size === 0 || isOneOf(series, seriesOf(name))
+  const leftOut = withoutAppleDouble(others).filter(isOne).sort()
   const [first] = leftOut
   if (first === undefined) return
   const listed = leftOut.slice(0, MAX_LISTED).map((name) => quoteName(name))

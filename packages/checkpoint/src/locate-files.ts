@@ -97,8 +97,13 @@ async function locateInFolder(folder: string, options: LocateOptions): Promise<L
     })
   })
   const names = entries.flatMap((entry) => (entry.isDirectory() ? [] : [entry.name]))
-  const groups = weightFilesOf(withoutAppleDouble(names))
   const { variant } = options
+  // Nearly every folder has one of these names, and then nothing else of it need be understood.
+  for (const files of variant === undefined ? exactNames(names) : []) {
+    const located = takeFrom(folder, names, files, options)
+    if (located !== null) return located
+  }
+  const groups = weightFilesOf(withoutAppleDouble(names))
   for (const stem of STEMS) {
     const usual = groups.find(({ base }) => base === (variant === undefined ? stem : `${stem}.${variant}`))
     const located = usual === undefined ? null : takeFrom(folder, names, usual, options)
@@ -110,6 +115,15 @@ async function locateInFolder(folder: string, options: LocateOptions): Promise<L
   const only = wanted.length === 1 ? takeFrom(folder, names, wanted[0]!, options) : null
   if (only !== null) return only
   throw notOne(folder, groups, wanted, variant)
+}
+
+/** What has the usual names without numbers or a variant, in their order. */
+function exactNames(names: readonly string[]): readonly WeightFiles[] {
+  const present = new Set(names)
+  return STEMS.map((base) => {
+    const [single, index] = [`${base}.safetensors`, `${base}.safetensors.index.json`]
+    return { base, single: present.has(single) ? single : null, indexes: present.has(index) ? [index] : [], shards: [] }
+  })
 }
 
 function hasVariant(variant: string): (files: WeightFiles) => boolean {

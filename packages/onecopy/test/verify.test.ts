@@ -100,7 +100,7 @@ describe('verify', () => {
     for (const name of names) copyFileSync(join(folder, FIRST), join(folder, name))
     const { code, stdout } = await onecopy('verify', folder)
     expect(code).toBe(0)
-    expect(stdout).toContain(`· 1 safetensors file beside those of the index, not looked at: "${names[0]}"`)
+    expect(stdout).toContain(`· 1 safetensors file beside those of the checkpoint, not looked at: "${names[0]}"`)
     expect(stdout).toContain(`· 1 file left by an interrupted save: "${names[1]}"`)
     expect(stdout).toContain(`· 1 file left by an interrupted download: "${names[2]}"`)
   })

@@ -38,9 +38,9 @@ export async function folderNotes({ label, shards }: CheckpointSummary, hasIndex
   const names = await readdir(folder).catch(() => [])
   const own = new Set(shards.map(({ name }) => name))
   const others = names.filter((name) => name.endsWith('.safetensors') && !name.startsWith('._') && !own.has(name))
-  if (others.length > 0 && hasIndex) {
+  if (others.length > 0 && (hasIndex || label === folder)) {
     notes.push(
-      `${formatCount(others.length, 'safetensors file')} beside those of the index, not looked at: ${listed(others)}`,
+      `${formatCount(others.length, 'safetensors file')} beside those of the checkpoint, not looked at: ${listed(others)}`,
     )
   }
   const { saves, leftovers } = await saveRemains(folder).catch(() => ({ saves: [], leftovers: [] }))

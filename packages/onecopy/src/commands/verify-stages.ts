@@ -16,6 +16,7 @@ const CODES: Readonly<Record<string, Check>> = {
   SHARD_NOT_FOUND: 'files',
   SAVE_INTERRUPTED: 'files',
   SHARD_UNREADABLE: 'headers',
+  SHARD_TWICE: 'index',
   SHARD_FOREIGN: 'index',
   SHARD_LEFT_OUT: 'index',
   TENSOR_IN_NO_SHARD: 'index',
