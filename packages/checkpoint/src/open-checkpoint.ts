@@ -50,7 +50,7 @@ export interface OpenOptions extends LocateOptions, ReadOptions {
 export async function openCheckpoint(source: CheckpointSource, options: OpenOptions = {}): Promise<Checkpoint> {
   checkOpening(source, options)
   options.signal?.throwIfAborted()
-  const checkpoint = await open(source, options)
+  const checkpoint = await open(source, options, take)
   const { signal, onProgress, residency = 'lazy' } = options
   try {
     signal?.throwIfAborted()
@@ -64,7 +64,22 @@ export async function openCheckpoint(source: CheckpointSource, options: OpenOpti
   return checkpoint
 }
 
-async function open(source: CheckpointSource, options: OpenOptions): Promise<Checkpoint> {
+/**
+ * A checkpoint of headers alone, for whoever wants to know what there is: all is read and checked as `openCheckpoint` does, and
+ * nothing is mapped. No tensor can be read.
+ */
+export async function openHeaders(source: CheckpointSource, options: LocateOptions = {}): Promise<Checkpoint> {
+  checkArgument('The source of openHeaders()', source, SOURCE)
+  checkOptions('openHeaders()', options, LOCATING)
+  return open(source, options, async (label, { directory, shards }) => {
+    const nothing = await takeMemory(shards, { backing: 'heap', rangesOf: () => [] })
+    return new Checkpoint(label, directory, nothing)
+  })
+}
+
+type Take = (label: string, read: ReadFiles, options: OpenOptions) => Promise<Checkpoint>
+
+async function open(source: CheckpointSource, options: OpenOptions, takeFrom: Take): Promise<Checkpoint> {
   const { signal } = options
   const { label, read } = await readFiles(source, options).catch(async (error) => {
     // A process that can open no more files can load none.
@@ -74,7 +89,7 @@ async function open(source: CheckpointSource, options: OpenOptions): Promise<Che
   let checkpoint: Checkpoint
   try {
     signal?.throwIfAborted()
-    checkpoint = await take(label, read, options)
+    checkpoint = await takeFrom(label, read, options)
   } finally {
     closeShards(read.shards)
   }
@@ -109,14 +124,15 @@ const SOURCE = {
     typeof value === 'string' || value instanceof URL || rules.listOf(rules.text).isKind(value),
 }
 
+const LOCATING = { variant: rules.text, prefer: rules.oneOf('index', 'single') }
+
 function checkOpening(source: unknown, options: unknown): void {
   checkArgument('The source of openCheckpoint()', source, SOURCE)
   checkOptions('openCheckpoint()', options, {
     backing: rules.oneOf('auto', 'file', 'sealed', 'heap'),
     residency: rules.oneOf('lazy', 'populate', 'lock'),
     selection: null, // resolveSelection
-    variant: rules.text,
-    prefer: rules.oneOf('index', 'single'),
+    ...LOCATING,
     onProgress: rules.callback,
     signal: rules.signal,
   })

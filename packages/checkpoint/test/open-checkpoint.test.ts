@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { DTYPE_NAMES } from '@onecopy/safetensors'
 import { addonFailure, mapDescriptor, processMemory } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, test } from 'vitest'
-import { openCheckpoint, type Progress } from '../src/index.ts'
+import { openCheckpoint, openHeaders, type Progress } from '../src/index.ts'
 import { closeShards } from '../src/open-shard.ts'
 import { readHeaders } from '../src/read-headers.ts'
 import {
@@ -125,6 +125,17 @@ describe.skipIf(!hasCompiler || addonFailure !== null)(
     })
   },
 )
+
+test('openHeaders() tells what openCheckpoint() does, maps nothing and reads no tensor', async () => {
+  const folder = sharded()
+  using headers = await openHeaders(folder)
+  expectNothingOpen(folder)
+  using opened = await openCheckpoint(folder)
+  expect(headers.fingerprint).toBe(opened.fingerprint)
+  expect(headers.index).toEqual(opened.index)
+  expect(headers.shards).toEqual(opened.shards)
+  expect(await refusal(() => headers.tensor('first').data)).toMatchObject({ code: 'RANGE_OUT_OF_BOUNDS' })
+})
 
 test('openCheckpoint() with more shards than this process may have files open names the limit and what it needs', async () => {
   const folder = temporaryFolder()

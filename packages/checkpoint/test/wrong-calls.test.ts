@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import * as room from '../src/index.ts'
 import { fileOf, temporaryFolder, tensor, write } from './support.ts'
 
-const { Checkpoint, openCheckpoint, saveCheckpoint, saveRemains, TensorView } = room
+const { Checkpoint, openCheckpoint, openHeaders, saveCheckpoint, saveRemains, TensorView } = room
 
 /** A call with something that cannot be, whatever the types say. */
 // biome-ignore lint/suspicious/noExplicitAny: wrong calls are what this is about
@@ -86,6 +86,10 @@ const FUNCTIONS: Readonly<Record<string, Calls>> = {
     [() => save([A], { variant: 16 }), /The option variant .* is 16/],
     [() => save([A], { signal: {} }), /The option signal .* is an object/],
     [() => save([A], { maxShardSize: 5 }), /saveCheckpoint\(\) has no option "maxShardSize"/],
+  ],
+  openHeaders: [
+    [() => openHeaders(5 as Wrong), /The source of openHeaders\(\) is 5/],
+    [() => openHeaders(file, { backing: 'file' } as Wrong), /openHeaders\(\) has no option "backing"/],
   ],
   saveRemains: [[() => saveRemains(undefined as Wrong), /The folder of saveRemains\(\) is undefined/]],
 }

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   copyFileSync,
@@ -13,8 +14,9 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { saveCheckpoint } from '@onecopy/checkpoint'
 import { describe, expect, test } from 'vitest'
-import { onecopy, temporaryFolder } from './run-onecopy.ts'
+import { MAIN, onecopy, temporaryFolder } from './run-onecopy.ts'
 import { editIndex, saveTwoShards, writeNames } from './small-checkpoints.ts'
 
 const REAL = fileURLToPath(new URL('../../../../shared/fixtures/real', import.meta.url))
@@ -30,6 +32,20 @@ describe('verify', () => {
     for (const check of ['files', 'headers', 'index', 'mapping'])
       expect(stdout).toMatch(new RegExp(`^✓ ${check} `, 'm'))
     expect(stdout).toMatch(/The checkpoint is sound\.\n$/)
+  })
+
+  test('does not call a checkpoint unsound that it could not read for want of descriptors', async () => {
+    const folder = temporaryFolder()
+    const tensors = Array.from({ length: 90 }, (_, at) => ({
+      ...{ name: `t${at}`, dtype: 'U8' as const, shape: [1] },
+      data: new Uint8Array(1),
+    }))
+    await saveCheckpoint(folder, tensors, { maxShardBytes: 1 })
+    const args = ['-c', 'ulimit -n 80 && exec "$@"', 'sh', process.execPath, MAIN, 'verify', folder]
+    const { status, stdout } = spawnSync('sh', args, { encoding: 'utf8', timeout: 60_000 })
+    expect(status).toBe(1)
+    expect(stdout).toMatch(/this process may have 80 files open at a time, and needs 90 .*ulimit -n/)
+    expect(stdout).toMatch(/This process could not check everything\.\n$/)
   })
 
   test.each<[what: string, check: string, code: string, damage: (folder: string) => void]>([

@@ -1,4 +1,4 @@
-import { openCheckpoint } from '@onecopy/checkpoint'
+import { openHeaders } from '@onecopy/checkpoint'
 import { compareUtf8, type ShardIndex } from '@onecopy/safetensors'
 import type { Source } from '../option-values.ts'
 import { print } from '../terminal/print.ts'
@@ -25,7 +25,7 @@ const MAX_SHOWN_VALUE = 200
 /** Prints what a checkpoint holds. */
 export async function inspect(source: Source, options: InspectOptions): Promise<void> {
   const { variant, prefer } = options
-  using checkpoint = await openCheckpoint(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
+  using checkpoint = await openHeaders(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
   const summary = summarize(checkpoint, await readConfigOf(checkpoint))
   const index = await readIndexOf(checkpoint)
   const tensors = sorted(filtered(summary.tensors, options.tensors), options.sort)

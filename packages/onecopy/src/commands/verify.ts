@@ -1,6 +1,6 @@
-import { type Checkpoint, openCheckpoint } from '@onecopy/checkpoint'
+import { type Checkpoint, openCheckpoint, openHeaders } from '@onecopy/checkpoint'
 import type { Source } from '../option-values.ts'
-import { errorCode } from '../terminal/error-message.ts'
+import { errorCode, NAMES_A_LIMIT } from '../terminal/error-message.ts'
 import { print } from '../terminal/print.ts'
 import { printable } from '../terminal/printable.ts'
 import { ProgressBar } from '../terminal/progress-bar.ts'
@@ -57,7 +57,9 @@ async function check(source: Source, { deep = false, variant, prefer }: VerifyOp
   let notes: readonly string[] = []
   let checkpoint: Checkpoint | undefined
   try {
-    checkpoint = await openCheckpoint(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
+    // Whether this process can map the files says nothing about them.
+    const open = deep ? openCheckpoint : openHeaders
+    checkpoint = await open(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
     const summary = summarize(checkpoint)
     const index = await readIndexOf(checkpoint)
     notes = [...advisoryNotes(summary, index), ...(await folderNotes(summary, index !== null))]
@@ -137,12 +139,13 @@ function reportLines({ source, ok, checks, notes, error, tensors }: VerifyResult
     ...notes.map((note) => `${dim('·')} ${printable(note)}`),
     '',
     ...(hashes.length === 0 ? [] : [dim('sha256 of each tensor'), ...hashes, '']),
-    ok
-      ? good('The checkpoint is sound.')
-      : bad(isAbsence(error) ? 'There is nothing to verify.' : 'The checkpoint is not sound.'),
+    ok ? good('The checkpoint is sound.') : bad(failedVerdict(error)),
   ]
 }
 
-function isAbsence(error: VerifyResult['error']): boolean {
-  return error !== null && /^(SOURCE|HUB)_/.test(error.code)
+function failedVerdict(error: VerifyResult['error']): string {
+  const { code = '', message = '' } = error ?? {}
+  if (/^(SOURCE|HUB)_/.test(code)) return 'There is nothing to verify.'
+  const isOurs = /^(MAP|SEAL)_FAILED$/.test(code) || NAMES_A_LIMIT.test(message)
+  return isOurs ? 'This process could not check everything.' : 'The checkpoint is not sound.'
 }

@@ -2,7 +2,8 @@ import { inspect } from 'node:util'
 import { limitBehind } from '@onecopy/sharedarraybuffer-utils'
 import { printable } from './printable.ts'
 
-const NAMES_A_LIMIT = /\b(?:ulimit|sysctl|memory\.max)\b/
+/** What the message of an error says that a limit of the process or machine caused. */
+export const NAMES_A_LIMIT: RegExp = /\b(?:ulimit|sysctl|memory\.max)\b/
 
 /**
  * What the command says about an error on stderr: one line for what is known (errors with a `code`), the stack for what

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { openCheckpoint } from '@onecopy/checkpoint'
+import { openHeaders } from '@onecopy/checkpoint'
 import {
   type Dtype,
   type IndexedTensor,
@@ -34,7 +34,7 @@ export async function readIndex(
     if (described !== null) return { label: source, index: described, besides: null }
   }
   const { variant, prefer } = options
-  using checkpoint = await openCheckpoint(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
+  using checkpoint = await openHeaders(source, { ...(variant && { variant }), ...(prefer && { prefer }) })
   return { label: checkpoint.label, index: checkpoint.index, besides: checkpoint.shards[0]?.path ?? null }
 }
 

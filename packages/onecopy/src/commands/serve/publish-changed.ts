@@ -1,4 +1,4 @@
-import { openCheckpoint } from '@onecopy/checkpoint'
+import { openHeaders } from '@onecopy/checkpoint'
 import type { Coordinator } from '@onecopy/coordinator'
 import { currentVersion } from '../status/current-version.ts'
 
@@ -29,6 +29,6 @@ export async function publishChanged(
 
 /** Changes with the headers and with every file's identity, size and time of change; no tensor is read for it. */
 async function fingerprintOf(source: string | readonly string[]): Promise<string> {
-  using checkpoint = await openCheckpoint(source)
+  using checkpoint = await openHeaders(source)
   return checkpoint.fingerprint
 }
