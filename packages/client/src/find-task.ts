@@ -11,17 +11,21 @@ export interface TaskName {
   readonly url: string
 }
 
+/** What both ways of loading a module know without help. */
+const PLAIN_EXTENSIONS: ReadonlySet<string> = new Set(['.js', '.mjs', '.cjs', '.json', '.node', '.wasm'])
+
 type TaskFunction = (task: unknown) => unknown
 
 /**
  * The function that runs a task in this thread. What it throws is packed, see pack-thrown.ts.
+ * @param require a module's of the thread, for what only that can load
  * @throws what the module throws while it is imported, or that it has no such function; packed as well
  */
-export async function findTask(taskName: string): Promise<TaskFunction> {
+export async function findTask(taskName: string, require: NodeJS.Require): Promise<TaskFunction> {
   const { name, url } = JSON.parse(taskName) as TaskName
   let loaded: Record<string, unknown>
   try {
-    loaded = (await import(url)) as Record<string, unknown>
+    loaded = isForRequire(url, require) ? { default: require(fileOf(url)) } : await import(url)
   } catch (error) {
     throw packThrown(error, fileOf(url))
   }
@@ -34,6 +38,17 @@ export async function findTask(taskName: string): Promise<TaskFunction> {
       throw packThrown(error)
     }
   }
+}
+
+/**
+ * In the threads of Node 20, tools such as tsx teach TypeScript only to require(). Node that knows it by itself does so in
+ * import() too, which is better: see task-loader.cts.
+ */
+function isForRequire(url: string, require: NodeJS.Require): boolean {
+  const { protocol, pathname } = new URL(url)
+  const extension = /\.\w+$/.exec(pathname)?.[0] ?? ''
+  if (protocol !== 'file:' || PLAIN_EXTENSIONS.has(extension) || !(extension in require.extensions)) return false
+  return !(process.features as { typescript?: unknown }).typescript
 }
 
 /**

@@ -19,7 +19,7 @@ async function find(taskName: string): ReturnType<FindTask> {
   // Written before the end is looked for; the pool writes the end before it looks here. So one of the two sees the other.
   Atomics.store(board, slot, threadId)
   try {
-    if (!isEnding()) return await (await import('./find-task.ts')).findTask(taskName)
+    if (!isEnding()) return await (await import('./find-task.ts')).findTask(taskName, require)
   } finally {
     if (--imports === 0) Atomics.compareExchange(board, slot, threadId, 0)
     // Here the thread is easy to end. Going on, it would begin the task that waits for this module.

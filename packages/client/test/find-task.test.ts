@@ -146,7 +146,7 @@ describe('run() runs a task module that', () => {
     expect(await pool.run(1, { filename: new URL('data:text/javascript,export default () => 5') })).toBe(5)
   })
 
-  it('is TypeScript, where something loads that', async () => {
+  it('is TypeScript, where something teaches import() that', async () => {
     const hooks = write(
       'hooks.mjs',
       `export async function load(url, context, next) {
@@ -159,9 +159,24 @@ describe('run() runs a task module that', () => {
       'register.mjs',
       `import { register } from 'node:module'; register(${JSON.stringify(pathToFileURL(hooks).href)})`,
     )
-    const task = write('task.ts', 'export default (task: number): number => task + 1')
+    const task = write('import.ts', 'export default (task: number): number => task + 1')
     const pool = await start(task, { execArgv: ['--import', pathToFileURL(register).href] })
     expect(await pool.run(1)).toBe(2)
+  })
+
+  it('is TypeScript, where something teaches require() that, as tsx in threads of Node 20', async () => {
+    const hook = write(
+      'hook.cjs',
+      `require.extensions['.ts'] = (module, path) => {
+        const text = require('node:fs').readFileSync(path, 'utf8').replaceAll(': number', '')
+        module._compile(text.replace('export default', 'exports.__esModule = true; exports.default ='), path)
+      }`,
+    )
+    const task = write('require.ts', 'export default (task: number): number => task + 1')
+    const pool = await start(task, { execArgv: ['--require', hook] })
+    expect(await pool.run(1)).toBe(2)
+    const text = await refusal(pool.run(1, { name: 'other' }))
+    expect(text).toMatchObject({ code: 'TASK_NOT_FOUND', path: task })
   })
 })
 
