@@ -78,9 +78,13 @@ export class Generation<Task, Result> {
     if (--this.#unfinished === 0) this.#onIdle?.()
   }
 
-  async #give(task: Task, options: RunOptions & { signal?: AbortSignal }): Promise<Result> {
-    if (this.#refusal !== null) await this.#refusal.done
-    return this.piscina.run(task, options)
+  #give(task: Task, options: RunOptions & { signal?: AbortSignal }): Promise<Result> {
+    if (this.#refusal !== null) return this.#refusal.done.then(() => this.#give(task, options))
+    try {
+      return this.piscina.run(task, options)
+    } catch (error) {
+      return Promise.reject(error) // of a thread that cannot be started
+    }
   }
 
   /**

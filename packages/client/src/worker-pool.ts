@@ -77,10 +77,14 @@ export class WorkerPool<Task = unknown, Result = unknown> extends EventEmitter i
    * the module's name in the message and in `taskModule`; an AbortError when the signal aborts; TypeError, RangeError for
    * options; ClientError TASK_NOT_FOUND, THREAD_NOT_STARTED, POOL_DESTROYED
    */
-  async run(task: Task, options?: PoolRunOptions): Promise<Result> {
-    if (this.#destroyed) throw poolDestroyed()
+  run(task: Task, options?: PoolRunOptions): Promise<Result> {
     // Most tasks run what the pool was made for, and the pool's own piscina knows its name.
-    if (options === undefined) return this.#current.run(task, {})
+    if (options === undefined && !this.#destroyed) return this.#current.run(task, {})
+    return this.#runAs(task, options)
+  }
+
+  async #runAs(task: Task, options: PoolRunOptions = {}): Promise<Result> {
+    if (this.#destroyed) throw poolDestroyed()
     checkMethodOptions('run', options)
     const { filename, name, signal, ...rest } = options
     if (filename == null && name == null) return this.#current.run(task, rest, signal)

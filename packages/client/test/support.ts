@@ -2,7 +2,6 @@ import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { type Checkpoint, openCheckpoint, type Selection, saveCheckpoint } from '@onecopy/checkpoint'
 import {
@@ -176,11 +175,12 @@ export async function statusWhere(
   coordinator: Program,
   wanted: (status: CoordinatorStatus) => boolean,
 ): Promise<CoordinatorStatus> {
-  for (;;) {
-    const status = (await coordinator.ask('status')) as CoordinatorStatus
-    if (wanted(status)) return status
-    await sleep(5)
-  }
+  let status: CoordinatorStatus | undefined
+  await until(async () => {
+    status = (await coordinator.ask('status')) as CoordinatorStatus
+    return wanted(status)
+  }, `a state of the coordinator: ${wanted}`)
+  return status!
 }
 
 /** All leases there are: `name@version` of each, as the versions count them. */

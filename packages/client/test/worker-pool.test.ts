@@ -3,11 +3,12 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import { type Checkpoint, openCheckpoint, saveCheckpoint } from '@onecopy/checkpoint'
 import { createWorkerPool, type WorkerPool, type WorkerPoolOptions } from '@onecopy/client'
 import { mappingCount } from '@onecopy/sharedarraybuffer-utils'
 import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from 'vitest'
-import { collectUntil, temporaryFolder, until } from './support.ts'
+import { collectUntil, saveModel, temporaryFolder, until } from './support.ts'
 
 const filename = new URL('./tasks/tensors.mjs', import.meta.url)
 const values = Float32Array.from({ length: 3000 }, (_, i) => i / 7)
@@ -208,6 +209,34 @@ describe.each(['file', 'heap'] as const)('a pool on %s backing', (backing) => {
     expect(await (await start()).run('b', { name: 'firstElement' })).toBe(9)
   })
 
+  it('swap() while tasks fail and threads die drops no other task', async () => {
+    const pool = await start<unknown, unknown>({ minThreads: 2 })
+    const outcomes: Promise<unknown>[] = []
+    for (let round = 0; round < 6; round++) {
+      const failing = [pool.run('no luck', { name: 'fail' }), pool.run(null, { name: 'crash' })]
+      for (const each of failing) outcomes.push(expect(each).rejects.toThrow())
+      outcomes.push(expect(pool.run('b', { name: 'firstElement' })).resolves.toBe(9))
+      const { swapped } = await pool.swap(checkpoint)
+      outcomes.push(swapped)
+    }
+    await Promise.all(outcomes)
+    expect(await pool.run('b', { name: 'firstElement' })).toBe(9)
+  })
+
+  it('a thread that dies takes its own task with it, and no other', async () => {
+    const pool = await start({ minThreads: 2 })
+    const { result, release } = await startWaiting(pool)
+    await expect(pool.run(null, { name: 'crash' })).rejects.toThrow('worker exited with code: 7')
+    release()
+    expect(await result).toMatchObject({ before: Math.fround(1 / 7) })
+  })
+
+  it('a task that needs more memory than a thread may have rejects, and the next one runs', async () => {
+    const pool = await start({ maxThreads: 1, resourceLimits: { maxOldGenerationSizeMb: 32 } })
+    await expect(pool.run(null, { name: 'fillMemory' })).rejects.toMatchObject({ code: 'ERR_WORKER_OUT_OF_MEMORY' })
+    expect(await pool.run('b', { name: 'firstElement' })).toBe(9)
+  })
+
   it('threads and pools that come and go leave no mapping behind', async () => {
     const before = mappingCount()
     for (let round = 0; round < 10; round++) {
@@ -218,6 +247,16 @@ describe.each(['file', 'heap'] as const)('a pool on %s backing', (backing) => {
     // Those of the tests before may be collected meanwhile.
     await collectUntil(() => mappingCount() <= before)
   })
+})
+
+it('a pool works in a thread, and ends with it', async () => {
+  const folder = await saveModel(join(temporaryFolder(), 'model'))
+  const before = mappingCount()
+  const worker = new Worker(new URL('./children/pool-in-thread.mjs', import.meta.url), { workerData: { folder } })
+  const [message] = await once(worker, 'message')
+  expect(message).toEqual({ first: 1, code: 'TENSOR_NOT_FOUND' })
+  await worker.terminate()
+  await collectUntil(() => mappingCount() <= before)
 })
 
 describe('createWorkerPool()', () => {

@@ -30,6 +30,12 @@ export function crash() {
   process.exit(7)
 }
 
+/** @returns {never} */
+export function fillMemory() {
+  const kept = []
+  for (;;) kept.push(Array.from({ length: 1000 }, () => ({ x: Math.random() })))
+}
+
 /** @param {string} message @returns {never} */
 export function fail(message) {
   throw new RangeError(message)
