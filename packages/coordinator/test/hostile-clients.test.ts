@@ -1,6 +1,8 @@
+import { spawn, spawnSync } from 'node:child_process'
 import { openSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { openCheckpoint } from '@onecopy/checkpoint'
 import type { CoordinatorStatus } from '@onecopy/protocol'
 import {
@@ -45,6 +47,12 @@ async function connect(socket: string): Promise<UnixStream> {
       await turn()
     }
   }
+}
+
+/** Whether this process may serve a file system by FUSE, from Python 3.9 on. */
+function canServeFiles(): boolean {
+  const script = 'import os, socket; socket.send_fds; os.open("/dev/fuse", os.O_RDWR)'
+  return process.geteuid?.() === 0 && spawnSync('python3', ['-c', script]).status === 0
 }
 
 /** A raw connection that reads and forgets. */
@@ -279,6 +287,39 @@ describe('a coordinator withstands a client that', () => {
         await turn()
       }
     }))
+
+  it.skipIf(!canServeFiles())('sends files that can never be closed', () =>
+    withstand(async ({ socket, beside }) => {
+      const shards = [1, 2].map((at) => ({ name: `shard ${at}`, byteLength: 1 }))
+      const offer = { checkpoint: 'sealed', version: 1, fingerprint: 'f', label: 'x', shards, arenas: [] }
+      const resume = frame({ ...offer, type: 'resume', id: 1, backing: 'sealed' }, 3)
+      const release = frame({ type: 'release', id: 1, lease: 1 }, 3)
+      for (const message of [resume, release]) {
+        const folder = temporaryFolder()
+        const script = fileURLToPath(new URL('children/stuck-file.py', import.meta.url))
+        const child = spawn('python3', [script, socket, folder, HELLO.toString('hex'), message.toString('hex'), '3'])
+        const ended = new Promise((resolve) => child.on('exit', resolve))
+        let output = ''
+        for (const stream of [child.stdout, child.stderr]) {
+          stream.on('data', (text) => {
+            output += text
+          })
+        }
+        try {
+          await until(() => output.includes('\n'), 'the files were sent')
+          expect(output).toMatch(/^\d+\n$/)
+          await beside.goOn()
+          await beside.goOn()
+        } finally {
+          // Files that nobody serves any more can be closed.
+          if (Number(output) > 0) process.kill(Number(output), 'SIGKILL')
+          child.kill('SIGKILL')
+          await ended
+          spawnSync('umount', ['--lazy', folder])
+        }
+      }
+    }),
+  )
 
   it('sends descriptors where none belong', () =>
     withstand(async ({ socket, beside }) => {

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "close-elsewhere.h"
 #include "system-error.h"
 
 namespace onecopy {
@@ -25,7 +26,8 @@ Descriptor::~Descriptor() {
   if (number_ < 0) return;
   // Whoever closes on the way out of a failure tells of that failure.
   const int error = errno;
-  close(number_);
+  if (of_stranger_) CloseElsewhere(number_);
+  else close(number_);
   errno = error;
 }
 

@@ -11,7 +11,9 @@ class Descriptor {
  public:
   // Takes over what a system call gave; a negative number is a call that failed.
   explicit Descriptor(int number) : number_(number) {}
-  Descriptor(Descriptor&& other) noexcept : number_(other.Release()) {}
+  // A stranger's file: whoever sent it may have closing it wait as long as he likes, see CloseElsewhere.
+  static Descriptor OfStranger(int number) { return Descriptor(number, true); }
+  Descriptor(Descriptor&& other) noexcept : number_(other.Release()), of_stranger_(other.of_stranger_) {}
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   ~Descriptor();
@@ -21,7 +23,10 @@ class Descriptor {
   int Release();
 
  private:
+  Descriptor(int number, bool of_stranger) : number_(number), of_stranger_(of_stranger) {}
+
   int number_;
+  bool of_stranger_ = false;
 };
 
 // What several owners have: JavaScript's handles, mappings, and jobs while they run.

@@ -46,9 +46,12 @@ Napi::Function UnixSocket::Define(Napi::Env env) {
                       InstanceMethod<&UnixSocket::SetReferenced>("setReferenced")});
 }
 
-// new UnixSocket(file, onReady(readable, writable)): takes the file over.
+// new UnixSocket(file, onReady(readable, writable), withStranger): takes the file over.
 UnixSocket::UnixSocket(const Napi::CallbackInfo& info)
-    : ObjectWrap(info), on_ready_(Napi::Persistent(info[1].As<Napi::Function>())), context_(info.Env(), "onecopy:socket") {
+    : ObjectWrap(info),
+      with_stranger_(info[2].ToBoolean()),
+      on_ready_(Napi::Persistent(info[1].As<Napi::Function>())),
+      context_(info.Env(), "onecopy:socket") {
   uv_loop_t* loop = nullptr;
   napi_get_uv_event_loop(info.Env(), &loop);
   auto watcher = std::make_unique<Watcher>();
@@ -162,7 +165,7 @@ Napi::Value UnixSocket::Receive(const Napi::CallbackInfo& info) {
     for (size_t i = 0; i < count; i++) {
       int number;
       memcpy(&number, CMSG_DATA(header) + i * sizeof number, sizeof number);
-      received.emplace_back(number);
+      received.push_back(with_stranger_ ? Descriptor::OfStranger(number) : Descriptor(number));
     }
   }
   // The kernel drops descriptors that this process has no room for, and says so only here.

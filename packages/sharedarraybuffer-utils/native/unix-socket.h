@@ -37,6 +37,7 @@ class UnixSocket : public Napi::ObjectWrap<UnixSocket> {
     UnixSocket* socket;
   };
   Watcher* watcher_ = nullptr;
+  const bool with_stranger_;
   Napi::FunctionReference on_ready_;
   Napi::AsyncContext context_;
   napi_env cleanup_env_ = nullptr;

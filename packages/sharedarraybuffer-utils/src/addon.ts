@@ -91,7 +91,12 @@ export interface Addon {
   unwatchLeases(watch: object): void
   takeLease(file: object): object
   leaseHolds(lease: object): boolean
-  readonly UnixSocket: new (file: object, onReady: (readable: boolean, writable: boolean) => void) => NativeSocket
+  /** @param withStranger descriptors that come are closed where nobody waits for it */
+  readonly UnixSocket: new (
+    file: object,
+    onReady: (readable: boolean, writable: boolean) => void,
+    withStranger: boolean,
+  ) => NativeSocket
   convertToFloat32(format: string, source: Uint8Array, elementCount: number, target: Float32Array): void
 }
 

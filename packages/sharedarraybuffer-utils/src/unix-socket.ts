@@ -62,10 +62,12 @@ export class UnixStream {
 
   /**
    * Takes over a connected socket.
+   * @param withStranger nothing that the peer sends may hold this process up, not even when it is closed
    * @throws SharedMemoryError SOCKET_FAILED; the descriptor is closed then
    */
-  constructor(descriptor: Descriptor) {
-    this.#socket = watchSocket(descriptor, (readable, writable) => this.#onReady(readable, writable))
+  constructor(descriptor: Descriptor, withStranger = false) {
+    const onReady = (readable: boolean, writable: boolean): void => this.#onReady(readable, writable)
+    this.#socket = watchSocket(descriptor, onReady, withStranger)
     try {
       this.peer = this.#socket.peer()
     } catch (error) {
@@ -208,7 +210,7 @@ export class UnixListener {
         try {
           const accepted = this.#socket.accept()
           if (accepted === null) return
-          onConnection(new UnixStream(new Descriptor(accepted)))
+          onConnection(new UnixStream(new Descriptor(accepted), true))
         } catch (error) {
           // The connection that was not accepted stays in the queue, and would call again at once.
           this.#pause()
@@ -238,9 +240,13 @@ export class UnixListener {
   }
 }
 
-function watchSocket(descriptor: Descriptor, onReady: (readable: boolean, writable: boolean) => void): NativeSocket {
+function watchSocket(
+  descriptor: Descriptor,
+  onReady: (readable: boolean, writable: boolean) => void,
+  withStranger = false,
+): NativeSocket {
   try {
-    return new (requireAddon().UnixSocket)(descriptor.handle, onReady)
+    return new (requireAddon().UnixSocket)(descriptor.handle, onReady, withStranger)
   } catch (error) {
     throw fromNative(error, 'SOCKET_FAILED', 'Cannot watch a socket')
   } finally {

@@ -1,0 +1,62 @@
+#include "close-elsewhere.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <deque>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+namespace onecopy {
+namespace {
+
+// Each may be stuck in a file of its own; beyond that, files wait for one that is not.
+constexpr int kMostThreads = 16;
+
+struct Closing {
+  std::mutex mutex;
+  std::deque<int> waiting;
+  int threads = 0;
+};
+
+// Never destroyed: a thread that is stuck outlives everything else.
+Closing& TheClosing() {
+  static Closing& closing = *new Closing;
+  return closing;
+}
+
+void CloseAll() {
+  Closing& closing = TheClosing();
+  std::unique_lock lock(closing.mutex);
+  while (!closing.waiting.empty()) {
+    const int descriptor = closing.waiting.front();
+    closing.waiting.pop_front();
+    lock.unlock();
+    close(descriptor);
+    lock.lock();
+  }
+  closing.threads--;
+}
+
+}  // namespace
+
+void CloseElsewhere(int descriptor) {
+  // Only memory answers this, and nothing waits for it.
+  if (fcntl(descriptor, F_GET_SEALS) >= 0) {
+    close(descriptor);
+    return;
+  }
+  Closing& closing = TheClosing();
+  const std::lock_guard lock(closing.mutex);
+  closing.waiting.push_back(descriptor);
+  if (closing.threads == kMostThreads) return;
+  try {
+    std::thread(CloseAll).detach();
+    closing.threads++;
+  } catch (const std::system_error&) {
+    // No room for a thread: one of those that run comes to it, or the next that can be started.
+  }
+}
+
+}  // namespace onecopy
