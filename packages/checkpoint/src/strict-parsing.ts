@@ -60,7 +60,7 @@ export class StrictParsing implements Disposable {
         else settle(() => resolve(answer.value as Value))
       }
       const onError = (cause: unknown): void => settle(() => reject(failure(cause, label)))
-      const onExit = (code: number): void => onError(new Error(`it ended with exit code ${code}`))
+      const onExit = (code: number): void => onError(new Error(`it ended early, with exit code ${code}`))
       const onAbort = (): void => settle(() => reject(this.#signal!.reason))
       const settle = (act: () => void): void => {
         thread.off('message', onMessage).off('error', onError).off('exit', onExit)
@@ -74,10 +74,12 @@ export class StrictParsing implements Disposable {
   }
 }
 
+/** A thread that ended without an answer. */
 function failure(cause: unknown, label: string): CheckpointError {
-  const text =
-    systemCode(cause) === 'ERR_WORKER_OUT_OF_MEMORY'
-      ? `The headers of "${label}" take more memory than a thread may have`
-      : `The headers of "${label}" cannot be parsed in a thread of their own: ${messageOf(cause)}`
-  return new CheckpointError('CHECKPOINT_TOO_LARGE', text, { cause })
+  if (systemCode(cause) === 'ERR_WORKER_OUT_OF_MEMORY') {
+    const message = `The headers of "${label}" take more memory than a thread may have`
+    return new CheckpointError('CHECKPOINT_TOO_LARGE', message, { path: label, cause })
+  }
+  const message = `The headers of "${label}" cannot be parsed in a thread: ${messageOf(cause)}`
+  return new CheckpointError('SHARD_UNREADABLE', message, { path: label, cause })
 }

@@ -89,6 +89,16 @@ describe('Directory.find()', () => {
   })
 })
 
+test('Directory.computeFingerprint() is the fingerprint, also of a directory that is hashed in many steps', async () => {
+  const names = Array.from({ length: 30_000 }, (_, at) => `model.layers.${at}.weight`)
+  const [directory, other] = [named(names), named(names)]
+  expect(directory.buffer.byteLength).toBeGreaterThan(2 * 2 ** 20)
+  const both = [directory.computeFingerprint(), directory.computeFingerprint()]
+  expect(await Promise.all(both)).toEqual([other.fingerprint, other.fingerprint])
+  expect(directory.fingerprint).toBe(other.fingerprint)
+  expect(await named(['a']).computeFingerprint()).toBe(named(['a']).fingerprint)
+})
+
 test('Directory.shardOf() tells the shard of every record', () => {
   const shards = [['a', 'b'], [], ['c']].map((names) => new Map(names.map((name, at) => [name, info(at)])))
   const directory = directoryOf(shards)

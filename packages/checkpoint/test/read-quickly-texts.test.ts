@@ -260,4 +260,37 @@ describe('readQuickly() never takes what the strict parsers refuse:', () => {
     // One in four is left as it is but for white space.
     expect(count).toBeGreaterThan(15)
   })
+
+  test('random numbers in headers and in the metadata of indices', async () => {
+    const digits = fc.oneof(
+      fc.constantFrom(
+        '0',
+        '2',
+        '00',
+        '02',
+        '9007199254740993',
+        '18446744073709551616',
+        '9'.repeat(200),
+        '9'.repeat(400),
+      ),
+      fc.bigInt({ min: 0n, max: 2n ** 70n }).map(String),
+    )
+    const fraction = fc.constantFrom('', '', '.0', '.5', '.', `.${'7'.repeat(300)}`)
+    const exponent = fc.constantFrom('', '', 'e0', 'E+2', 'e-99', 'e99', 'e100', 'e308', 'e309', 'e999', 'e')
+    const number = fc
+      .tuple(fc.constantFrom('', '', '-', '+'), digits, fraction, exponent)
+      .map((parts) => parts.join(''))
+    const folder = temporaryFolder()
+    write(folder, 'x', fileOf([a]))
+    write(folder, 'y', fileOf([b]))
+    const alone = join(folder, 'z')
+    let count = 0
+    const property = fc.asyncProperty(number, number, async (one, other) => {
+      if (await taken(write(folder, INDEX, `{"metadata":{"k":${one}},${WEIGHTS}}`))) count++
+      writeSparse(alone, `{${entry('a', 'U8', `[${one},${other}]`, '[0,0]')}}`, 0)
+      if (await taken([alone])) count++
+    })
+    await fc.assert(property, tries(120))
+    expect(count).toBeGreaterThan(5)
+  })
 })

@@ -26,6 +26,7 @@ import {
   expectNothingOpen,
   fileOf,
   type RawTensor,
+  refusal,
   temporaryFolder,
   tensor,
   write,
@@ -239,6 +240,21 @@ describe('readQuickly() leaves nothing open', () => {
     if (last === null) paths.push(join(folder, 'missing'))
     else paths.push(write(folder, 'last', last))
     expect(await readQuickly({ label: '', shardPaths: paths })).toBeNull()
+    expectNothingOpen(folder)
+  })
+
+  test.each(['before', 'meanwhile'])('where the signal is aborted %s', async (when) => {
+    const folder = temporaryFolder()
+    const paths = Array.from({ length: 80 }, (_, at) => write(folder, `${at}`, fileOf([tensor(`t${at}`)])))
+    const abort = new AbortController()
+    if (when === 'before') abort.abort(new TypeError('enough'))
+    const reading = openCheckpoint(paths, { signal: abort.signal })
+    abort.abort(new TypeError('enough'))
+    expect((await refusal(reading)).message).toBe('enough')
+    if (when === 'before') {
+      const quick = readQuickly({ label: '', shardPaths: paths }, abort.signal)
+      expect((await refusal(quick)).message).toBe('enough')
+    }
     expectNothingOpen(folder)
   })
 

@@ -125,6 +125,16 @@ test('openCheckpoint() is aborted while a thread parses, and neither thread nor 
   expectNothingOpen(folder)
 })
 
+test('openCheckpoint() says so when the thread ends that parses', async () => {
+  const folder = temporaryFolder()
+  const path = write(folder, 'x', rawFile(`{"é":${A.slice(4)}${LONG.repeat(50)}}`, DATA))
+  process.once('worker', (thread: Worker) => void thread.terminate())
+  const error = await refusal(openCheckpoint(path))
+  expect(error).toMatchObject({ code: 'SHARD_UNREADABLE', path })
+  expect(error.message).toMatch(/cannot be parsed in a thread: it ended early, with exit code \d/)
+  expectNothingOpen(folder)
+})
+
 describe('openCheckpoint() refuses, before it reads so much,', () => {
   test.each([
     ['a hard link', linkSync],

@@ -41,7 +41,7 @@ class File {
     if (stat(path.c_str(), &before) != 0 || !S_ISREG(before.st_mode)) return false;
     Descriptor file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     descriptor_ = std::make_shared<const Descriptor>(std::move(file));
-    return descriptor_->valid() && fstat(number(), &state_) == 0 && S_ISREG(state_.st_mode);
+    return descriptor_->valid() && fstat(number(), &state_) == 0 && S_ISREG(state_.st_mode) && modified().exact_in_node();
   }
 
   bool Read(const Wanted& wanted, char* to, size_t length, size_t offset) const {

@@ -14,6 +14,8 @@ struct FileTime {
   static FileTime Of(const struct stat& file) {
     return {file.st_mtim.tv_sec, static_cast<uint32_t>(file.st_mtim.tv_nsec)};
   }
+  // Whether fs.stat() tells the same: it rounds seconds to doubles.
+  bool exact_in_node() const { return seconds >= -(1ll << 53) && seconds <= 1ll << 53; }
   bool operator==(const FileTime&) const = default;
 };
 

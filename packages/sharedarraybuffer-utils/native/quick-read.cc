@@ -53,7 +53,12 @@ class Reader {
     if (request_.shard_paths.size() > request_.shards_limit) return false;
     shards_.resize(request_.shard_paths.size());
     files_.resize(shards_.size());
-    return ReadShards() && EachIsAFileOfItsOwn() && LayOutTable(shards_, request_.index_path ? &index_ : nullptr, table_);
+    const bool read = ReadShards() && EachIsAFileOfItsOwn() && LayOutTable(shards_, request_.index_path ? &index_ : nullptr, table_);
+    // Here, and not when the job is destroyed: hundreds of megabytes may take a while, and that is on the event loop.
+    shards_ = {};
+    index_ = {};
+    index_json_ = {};
+    return read;
   }
 
   TableMemory& table() { return table_; }
