@@ -1,7 +1,8 @@
-import { moduleGlob, quoteName } from '@onecopy/safetensors'
+import { checkArgument, checkOptions, rules as known, moduleGlob, quoteName } from '@onecopy/safetensors'
 import { parseByteSize } from './byte-size.ts'
 import { PlacementError } from './errors.ts'
 import type { MeshShape, Pattern, Policy, Rule } from './policy.ts'
+import { readMesh } from './read-policy.ts'
 import type { Topology } from './topology.ts'
 
 /** Accelerate's `device_map`: devices by module, `''` for everything. */
@@ -43,6 +44,8 @@ const NAMED_DEVICES = ['mps', 'cpu']
  * accelerate leaves on disk is held by nobody
  */
 export function fromDeviceMap(deviceMap: DeviceMap, options: DeviceMapOptions = {}): Policy {
+  checkArgument('The device map of fromDeviceMap()', deviceMap, known.object)
+  checkOptions('fromDeviceMap()', options, { devices: known.object, mesh: null })
   const modules = Object.entries(deviceMap)
   if (modules.length === 0) throw invalid('deviceMap', 'The device map is empty: it must name a module, or "" for all')
   const devices = new Map(Object.entries(options.devices ?? {}))
@@ -63,7 +66,7 @@ export function fromDeviceMap(deviceMap: DeviceMap, options: DeviceMapOptions = 
       ({ module, worker, entry }): Rule => ({ match: module === '' ? '**' : moduleGlob(module), pin: worker, entry }),
     )
   const workers = new Set(rules.map(({ pin }) => pin))
-  return { mesh: options.mesh ?? { pp: workers.size }, rules }
+  return { mesh: options.mesh === undefined ? { pp: workers.size } : readMesh(options.mesh), rules }
 }
 
 /**
@@ -80,6 +83,9 @@ export function fromMaxMemory(
   maxMemory: MaxMemory,
   options: MaxMemoryOptions = {},
 ): { readonly topology: Topology; readonly policy: Policy } {
+  checkArgument('The memory of fromMaxMemory()', maxMemory, known.object)
+  const isList = { must: 'a list of patterns', isKind: Array.isArray }
+  checkOptions('fromMaxMemory()', options, { host: known.text, noSplit: isList, tied: null })
   const { host = 'localhost', noSplit = BLOCKS, tied } = options
   const sizes = new Map<string, number>()
   for (const [device, size] of Object.entries(maxMemory)) {

@@ -1,3 +1,4 @@
+import { checkOptions, rules } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
 import type { Topology } from './topology.ts'
 
@@ -22,6 +23,7 @@ export function oneHost(workerCount: number, options: OneHostOptions = {}): Topo
     const message = `A host has ${workerCount} workers: there must be from 1 to ${MAX_WORKERS}`
     throw new PlacementError('TOPOLOGY_INVALID', message, { field: 'workers' })
   }
+  checkOptions('oneHost()', options, { host: rules.text, memoryBytes: rules.wholeNumber(0) })
   const { host = 'localhost', memoryBytes } = options
   return {
     hosts: [{ name: host, ...(memoryBytes !== undefined && { memoryBytes }) }],

@@ -1,10 +1,10 @@
-import { type TensorIndex, tensorIndex } from '@onecopy/safetensors'
+import { checkArgument, type TensorIndex, tensorIndex } from '@onecopy/safetensors'
 import { type Assignment, assignRules, type RuleAssignment, readyRules } from './assign-rules.ts'
 import { type Choice, freshChoice, type Placeable } from './choice.ts'
 import { ACT_ORDER_COMPANIONS, DEFAULT_COMPANIONS } from './companions.ts'
 import { dealExperts } from './experts.ts'
 import { checkHoldings } from './holdings.ts'
-import { layoutOf } from './layout.ts'
+import { INDEX_RULE, layoutOf } from './layout.ts'
 import { Mesh, meshSize, plannedHosts } from './mesh.ts'
 import { hasActOrder, type ModelConfig } from './model-config.ts'
 import { noticesOf } from './notices.ts'
@@ -29,7 +29,8 @@ import { collectUnits } from './units.ts'
  *
  * @param source the index of a checkpoint, or whatever has one, such as an open checkpoint; the `config.json` of one says how
  * GPTQ has made groups, where the policy does not
- * @returns a plan that is checked, memory limits included
+ * @returns a plan that is checked, memory limits included, with notices of what it does not show
+ * @throws TypeError for a source that is none
  * @throws PlacementError POLICY_INVALID, TOPOLOGY_INVALID, HOST_UNKNOWN and RULES_CONTRADICT for input that makes no sense;
  * MESH_MISMATCH when there are not as many workers as the mesh has places; WORKER_UNKNOWN for a pin;
  * TENSOR_UNCOVERED and STAGE_MISSING when rules leave something open; DIMENSION_NOT_DIVISIBLE and COMPANION_UNFIT when
@@ -40,13 +41,15 @@ export function planPlacement(
   topology: Topology,
   policy: Policy,
 ): Plan {
-  const given = 'index' in source ? source.index : source
+  const has = (source ?? {}) as { readonly index?: TensorIndex; readonly config?: ModelConfig | null }
+  const given = has.index ?? (source as TensorIndex)
+  checkArgument('The source of planPlacement()', given, INDEX_RULE)
   const index = tensorIndex(given.shards, given.tensors)
   const { tensors, shards } = index
   const checkedPolicy = readPolicy(policy)
   const checkedTopology = readTopology(topology)
   checkHoldings(checkedTopology, tensors)
-  const actOrder = hasActOrder('index' in source ? source.config : null)
+  const actOrder = hasActOrder(has.config)
   const { companions = actOrder === true ? ACT_ORDER_COMPANIONS : DEFAULT_COMPANIONS } = checkedPolicy
   const { objective = 'balanced', tied = [] } = checkedPolicy
   const size = meshSize(checkedPolicy.mesh)

@@ -1,4 +1,13 @@
-import { quoteName, type SelectedTensor, type Selection, type TensorIndex } from '@onecopy/safetensors'
+import {
+  checkArgument,
+  checkOptions,
+  quoteName,
+  type Rule,
+  rules,
+  type SelectedTensor,
+  type Selection,
+  type TensorIndex,
+} from '@onecopy/safetensors'
 import { canonicalId, canonicalText } from './canonical.ts'
 import { checkCheckpoint } from './check-checkpoint.ts'
 import { checkMemory } from './check-memory.ts'
@@ -8,6 +17,7 @@ import { PlacementError } from './errors.ts'
 import { type ExplainOptions, explainPlan } from './explain.ts'
 import { nearestHint } from './fields.ts'
 import { type HostShare, holdingsOf, hostShare, selectedTensor } from './host-share.ts'
+import { INDEX_RULE } from './layout.ts'
 import { nearest } from './nearest.ts'
 import type { PlanData, PlannedHost, PlannedWorker, PlanTotals } from './plan-data.ts'
 import type { Objective } from './policy.ts'
@@ -56,6 +66,7 @@ export class Plan {
    * MEMORY_EXCEEDED
    */
   static parse(json: string | Uint8Array): Plan {
+    checkArgument('The plan to parse', json, JSON_RULE)
     const data = readPlan(json)
     checkPlan(data)
     return new Plan(data, [])
@@ -143,6 +154,7 @@ export class Plan {
    * @throws PlacementError WORKER_UNKNOWN with the nearest names
    */
   explain(options: ExplainOptions = {}): string {
+    checkOptions('explain()', options, { tensors: rules.callback, worker: rules.text })
     const only = options.worker === undefined ? undefined : this.#workerPlace(options.worker)
     const counts = this.data.workers.map((_, place) => this.#workerIndex().count(place))
     return explainPlan(this.data, this.notices, counts, only, options.tensors)
@@ -155,6 +167,7 @@ export class Plan {
    * @throws PlacementError as `Plan.parse` does; PLAN_OTHER_CHECKPOINT
    */
   validate(index?: TensorIndex): void {
+    if (index !== undefined) checkArgument('The index to validate against', index, INDEX_RULE)
     checkPlan(this.data)
     if (index !== undefined) checkCheckpoint(this.data, index)
   }
@@ -165,6 +178,7 @@ export class Plan {
    * @throws PlacementError PLAN_OTHER_CHECKPOINT where the plans are not for the same checkpoint
    */
   diff(previous: Plan): PlanDiff {
+    checkArgument('The previous plan', previous, PLAN_RULE)
     return diffPlans(previous, this)
   }
 
@@ -183,6 +197,7 @@ export class Plan {
   }
 
   #workerPlace(worker: string): number {
+    checkArgument('The name of a worker', worker, rules.text)
     const place = this.#workerPlaces.get(worker)
     if (place !== undefined) return place
     const candidates = nearest(worker, this.#workerPlaces.keys())
@@ -191,6 +206,7 @@ export class Plan {
   }
 
   #hostPlace(host: string): number {
+    checkArgument('The name of a host', host, rules.text)
     const place = this.data.hosts.findIndex(({ name }) => name === host)
     if (place >= 0) return place
     const candidates = nearest(
@@ -201,3 +217,9 @@ export class Plan {
     throw new PlacementError('HOST_UNKNOWN', message, { host, candidates })
   }
 }
+
+const JSON_RULE: Rule = {
+  must: 'JSON, as a text or as bytes',
+  isKind: (value) => typeof value === 'string' || value instanceof Uint8Array,
+}
+const PLAN_RULE = rules.instanceOf(Plan as unknown as abstract new (...args: never[]) => Plan, 'a Plan')

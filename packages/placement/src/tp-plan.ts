@@ -1,10 +1,11 @@
-import { escapeGlob, quoteName } from '@onecopy/safetensors'
+import { checkArgument, checkOptions, escapeGlob, rules as known, quoteName } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
 import { nearestHint } from './fields.ts'
 import { expertSplit } from './linear-rules.ts'
 import { nearest } from './nearest.ts'
 import { type MeshShape, type Policy, PREFIX, type Rule, type Split, type StageChoice } from './policy.ts'
 import { type PlanNames, pipelineStages } from './pp-plan.ts'
+import { readMesh } from './read-policy.ts'
 import { type Parameter, styleFor, TP_STYLES, type TpStyle, tpSplit } from './tp-styles.ts'
 
 /** Transformers' `base_model_tp_plan` and `base_model_ep_plan`: styles by module or parameter, `*` for any number. */
@@ -40,6 +41,12 @@ interface Entry {
   readonly byExpert: boolean // cut along ep as well
 }
 
+/** What is null is checked as a part of the policy. */
+const OPTIONS = {
+  ...{ pp: null, tp: null, ep: null, replicas: null, tied: null },
+  ...{ epPlan: known.object, ppPlan: known.object, prefix: known.text },
+}
+
 /** Names of a module's weight: plain, or packed by compressed-tensors in the same layout; or of a parameter itself. */
 const WEIGHTS = '{,.weight,.weight_packed}'
 
@@ -50,11 +57,14 @@ const WEIGHTS = '{,.weight,.weight_packed}'
  *
  * Entries for fused experts also cover the separate experts of which transformers fuses them on loading.
  *
- * @throws PlacementError POLICY_INVALID for a style that there is not, for entries that are no text, for a `ppPlan`
+ * @throws TypeError for an option that there is not, or of the wrong kind; PlacementError POLICY_INVALID for a style that there is not, for entries that are no text, for a `ppPlan`
  * without layers, and for several positions along ep when no entry places experts
  */
 export function fromTpPlan(plan: TpPlan, options: TpPlanOptions = {}): Policy {
-  const { epPlan = {}, ppPlan, prefix, tied, ...mesh } = options
+  checkArgument('The plan of fromTpPlan()', plan, known.object)
+  checkOptions('fromTpPlan()', options, OPTIONS)
+  const { epPlan = {}, ppPlan, prefix, tied, ...axes } = options
+  const mesh = readMesh(axes)
   const { tp = 1, ep = 1, pp = 1 } = mesh
   const tpStyles = readPlan(plan, 'plan')
   const epStyles = readPlan(epPlan, 'epPlan')
