@@ -11,8 +11,8 @@ import { mlp } from './mlp.mjs'
 const policy = {
   mesh: { tp: 2 },
   rules: [
-    { match: '**.{q,k,v,gate,up}_proj.weight', split: { dimension: 0, axis: 'tp' } },
-    { match: '**.{o,down}_proj.weight', split: { dimension: 1, axis: 'tp' } },
+    { match: '**.{gate,up}_proj.weight', split: { dimension: 0, axis: 'tp' } },
+    { match: '**.down_proj.weight', split: { dimension: 1, axis: 'tp' } },
     { match: '**', replicate: true },
   ],
 }

@@ -71,7 +71,8 @@ export function fromDeviceMap(deviceMap: DeviceMap, options: DeviceMapOptions = 
 
 /**
  * What accelerate's `infer_auto_device_map` does with `max_memory`: fills one device after the other in the order of the
- * modules, numbered devices first, then `mps` and `cpu`, without tearing blocks apart. A device with 0 bytes gets
+ * modules (that of the file, where its tensors are not simply sorted by name), numbered devices first, then `mps` and
+ * `cpu`, without tearing blocks apart. A device with 0 bytes gets
  * nothing, and so is no worker. Unlike accelerate it keeps no room for a layer that is brought in from elsewhere, since
  * none is.
  *

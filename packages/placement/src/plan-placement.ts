@@ -1,5 +1,6 @@
 import { checkArgument, type TensorIndex, tensorIndex } from '@onecopy/safetensors'
 import { type Assignment, assignRules, type RuleAssignment, readyRules } from './assign-rules.ts'
+import { checkHeads } from './check-heads.ts'
 import { type Choice, freshChoice, type Placeable } from './choice.ts'
 import { ACT_ORDER_COMPANIONS, DEFAULT_COMPANIONS } from './companions.ts'
 import { dealExperts } from './experts.ts'
@@ -61,6 +62,7 @@ export function planPlacement(
   const roots = rootsOf(assignments)
   const pinned = pinnedWorkers(assignments, roots, rules, checkedTopology)
   const cuttings = cutTensors(tensors, assignments, dealExperts(tensors, assignments, size.ep), size)
+  checkHeads(tensors, assignments, cuttings, has.config)
   checkTied(tensors, assignments, cuttings, rules, tied, size)
   const { units, needs } = collectUnits(tensors, assignments, roots, rules, checkedPolicy, size.pp)
 

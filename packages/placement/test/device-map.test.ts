@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { fromDeviceMap, fromMaxMemory } from '../src/device-map.ts'
+import { planPlacement } from '../src/plan-placement.ts'
 import { readPolicy } from '../src/read-policy.ts'
 import { readTopology } from '../src/read-topology.ts'
 import { firstRule } from './first-rule.ts'
+import { indexOf, type Listed } from './real-headers.ts'
 
 describe('fromDeviceMap()', () => {
   test('the innermost module counts, and names are compared part by part', () => {
@@ -122,5 +124,31 @@ describe('fromMaxMemory()', () => {
     refused({ 0: 5, disk: '1GB' }, 'maxMemory["disk"]', /held by nobody/)
     refused({}, 'maxMemory', /No device has any memory/)
     refused({ 0: 0 }, 'maxMemory', /No device has any memory/)
+  })
+
+  test('fills in the order of the modules, in a file that is sorted by name, and in that of the file where it says more', () => {
+    const holders = (names: readonly string[], devices: number) => {
+      const listed = names.map((name): Listed => [name, 'U8', [10]])
+      const memory = Object.fromEntries(Array.from({ length: devices }, (_, device) => [device, 20]))
+      const { topology, policy } = fromMaxMemory(memory)
+      const plan = planPlacement(indexOf(listed), topology, policy)
+      return plan.workers.map(({ name }) => plan.worker(name).tensors.map((tensor) => tensor.name))
+    }
+    const llama = ['lm_head.w', 'model.embed_tokens.w', 'model.layers.10.w', 'model.layers.2.w', 'model.norm.w']
+    expect(holders(llama, 3)).toEqual([
+      ['model.embed_tokens.w', 'model.layers.2.w'],
+      ['model.layers.10.w', 'model.norm.w'].toSorted(),
+      ['lm_head.w'],
+    ])
+    // The layers of encoder and decoder are different ones, though their numbers are the same.
+    const t5 = ['decoder.block.0.w', 'encoder.block.0.w', 'encoder.norm.w', 'shared.w']
+    expect(holders(t5, 2).map((names) => new Set(names))).toEqual([
+      new Set(['shared.w', 'encoder.block.0.w']),
+      new Set(['encoder.norm.w', 'decoder.block.0.w']),
+    ])
+    expect(holders(['z', 'b', 'a', 'c'], 2)).toEqual([
+      ['z', 'b'],
+      ['a', 'c'],
+    ])
   })
 })
