@@ -43,7 +43,7 @@ async function refused(...args: readonly string[]): Promise<string> {
 }
 
 const RULES = [
-  { match: '**.{q,k,v,gate,up}_proj.weight', split: { dimension: 0, axis: 'tp' } },
+  { match: '**.{q,k,v,gate,up}_proj.weight', split: { dimension: 0, axis: 'tp', unit: 4 } },
   { match: '**.{o,down}_proj.weight', split: { dimension: 1, axis: 'tp' } },
   { match: '**', replicate: true },
 ] as const
