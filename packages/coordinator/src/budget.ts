@@ -1,4 +1,5 @@
 import { CoordinatorError, type MemoryHolder } from '@onecopy/protocol'
+import type { MemoryLimit } from './memory-limit.ts'
 import type { Version } from './version.ts'
 
 /** What the budget asks about versions. */
@@ -16,12 +17,18 @@ export interface BudgetedVersions {
  */
 export class Budget {
   readonly byteLength: number | null
+  /** What the limit follows; empty when it was set. */
+  readonly from: string
   readonly #versions: BudgetedVersions
+  readonly #available: () => number
   #reservedBytes = 0
 
-  /** @param byteLength null is no limit */
-  constructor(byteLength: number | null, versions: BudgetedVersions) {
-    this.byteLength = byteLength
+  /** @param limit null is none; one of the machine also asks what is free at the moment */
+  constructor(limit: number | MemoryLimit | null, versions: BudgetedVersions) {
+    const follows = typeof limit === 'number' ? null : limit
+    this.byteLength = follows?.byteLength ?? (limit as number | null)
+    this.from = follows?.from ?? ''
+    this.#available = () => follows?.available() ?? Number.POSITIVE_INFINITY
     this.#versions = versions
   }
 
@@ -39,7 +46,11 @@ export class Budget {
    */
   reserve(byteLength: number, what: string): () => void {
     // What needs nothing fits, even when memory that clients handed back is beyond the budget.
-    if (this.byteLength !== null && byteLength > 0) this.#makeRoom(byteLength, what, this.byteLength)
+    if (this.byteLength !== null && byteLength > 0) {
+      // What is reserved may or may not have been taken already.
+      const free = this.heldBytes - this.#reservedBytes + Math.max(0, this.#available())
+      this.#makeRoom(byteLength, what, Math.min(this.byteLength, free))
+    }
     this.#reservedBytes += byteLength
     let reserved = true
     return () => {
@@ -90,7 +101,10 @@ export class Budget {
     })
     if (this.#reservedBytes > 0) list.push(`${this.#reservedBytes} bytes are being loaded`)
     const holding = list.length === 0 ? 'nothing else holds memory' : list.join(', ')
-    const message = `${what} needs ${byteLength} bytes; the budget is ${limit} bytes, and ${holding}`
+    const scarce = limit === this.byteLength ? '' : `, of which no more than ${limit} bytes can be had now`
+    const follows = this.from === '' ? '' : ` (${this.from}, less what is left for others)`
+    const budget = `the budget is ${this.byteLength} bytes${follows}${scarce}`
+    const message = `${what} needs ${byteLength} bytes; ${budget}, and ${holding}`
     return new CoordinatorError('BUDGET_EXCEEDED', message, { holders })
   }
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { chmodSync, chownSync, lstatSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { checkOptions, rules } from '@onecopy/checkpoint'
+import { checkArgument, checkOptions, rules } from '@onecopy/checkpoint'
 import {
   type ClientStatus,
   CoordinatorError,
@@ -23,9 +23,11 @@ import {
 } from '@onecopy/sharedarraybuffer-utils'
 import { Access, type AccessOptions } from './access.ts'
 import { Admission } from './admission.ts'
+import { BUDGET, PUBLISH_OPTIONS, REASON, SOURCE } from './check-arguments.ts'
 import { clientsThatFit } from './descriptor-limit.ts'
 import { FileGuard, type GuardEvent, type WriterPolicy } from './file-guard.ts'
 import { Ledger } from './ledger.ts'
+import { memoryLimit } from './memory-limit.ts'
 import { activatedSocket, notifySystemd } from './notify-systemd.ts'
 import { type PublishOptions, Registry } from './registry.ts'
 import { ResidencyMeter } from './residency-meter.ts'
@@ -49,8 +51,12 @@ export interface CoordinatorOptions extends AccessOptions {
    * `$XDG_RUNTIME_DIR/onecopy/onecopy.sock`, else `onecopy-<uid>/onecopy.sock` in the system's temporary folder
    */
   readonly socket?: string
-  /** Bytes of RAM that may be held for good: sealed and locked memory. @default no limit */
-  readonly budgetBytes?: number
+  /**
+   * Bytes of RAM that may be held for good: sealed and locked memory; null is no limit. What does not fit is refused before anything
+   * of it is read. @default what the machine and the control groups of this process allow, less a margin (5 %, at least 128 MiB
+   * and at most 2 GiB), and no more than is free at the moment
+   */
+  readonly budgetBytes?: number | null
   /** Clients at a time. @default 1024, or what the limit of open files leaves room for */
   readonly maxClients?: number
   /**
@@ -78,7 +84,7 @@ const ids = rules.listOf(rules.wholeNumber(0, MAX_ID))
 
 const OPTIONS = {
   socket: rules.text,
-  budgetBytes: rules.wholeNumber(0),
+  budgetBytes: BUDGET,
   allowedUids: ids,
   allowedGids: ids,
   socketGroup: rules.wholeNumber(0, MAX_ID),
@@ -124,7 +130,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     this.socket = socket
     this.#lock = listening.lock
     const handBackMs = options.handBackMs ?? DEFAULT_HAND_BACK_MS
-    this.#registry = new Registry(options.budgetBytes ?? null)
+    this.#registry = new Registry(options.budgetBytes === undefined ? memoryLimit() : options.budgetBytes)
     this.#ledger = new Ledger(
       `${socket}.ledger`,
       () => this.#registry.versions(),
@@ -177,6 +183,9 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
    * COORDINATOR_CLOSING; the signal's reason
    */
   async publish(name: string, source: string | readonly string[], options: PublishOptions = {}): Promise<number> {
+    checkArgument('The name that publish() was given', name, rules.text)
+    checkArgument('The source that publish() was given', source, SOURCE)
+    checkOptions('publish()', options, PUBLISH_OPTIONS)
     this.#assertServing()
     const waitMs = (fingerprint: string): number =>
       options.backing === 'sealed' ? this.#ledger.waitMs({ checkpoint: name, fingerprint }) : 0
@@ -189,12 +198,15 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
    * @throws CoordinatorError CHECKPOINT_UNKNOWN
    */
   retire(name: string): void {
+    checkArgument('The name that retire() was given', name, rules.text)
     this.#assertServing()
     this.#registry.retire(name)
   }
 
   /** Everything that this coordinator holds, and for whom. */
-  async status({ residency = false }: StatusOptions = {}): Promise<CoordinatorStatus> {
+  async status(options: StatusOptions = {}): Promise<CoordinatorStatus> {
+    checkOptions('status()', options, { residency: rules.flag })
+    const { residency = false } = options
     const checkpoints = await checkpointStatuses(this.#registry, residency ? this.#meter : null)
     return {
       coordinator: this.id,
@@ -205,7 +217,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
       software: SOFTWARE,
       loading: this.#registry.loading,
       budgetBytes: this.#registry.budget.byteLength,
-      budgetFrom: '',
+      budgetFrom: this.#registry.budget.from,
       heldBytes: this.#registry.budget.heldBytes,
       checkpoints,
       clients: this.#admission.clients(),
@@ -232,6 +244,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
    * with them. Idempotent.
    */
   close(reason = 'the coordinator was stopped'): Promise<void> {
+    checkArgument('The reason that close() was given', reason, REASON)
     this.#closing ??= this.#close(reason)
     return this.#closing
   }

@@ -4,6 +4,7 @@ import type { FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { Budget } from './budget.ts'
 import { inspectSource, type LoadSettings, loadSource, type PublishedBacking } from './load-version.ts'
 import { Loads } from './loads.ts'
+import type { MemoryLimit } from './memory-limit.ts'
 import { NameWatch } from './name-watch.ts'
 import { type Lease, type LoadedMemory, Version } from './version.ts'
 
@@ -31,7 +32,8 @@ export interface Entry extends LoadSettings {
   readonly versions: Version[]
   /** What `acquire` hands out; null once retired, and before the first version is ready. */
   current: Version | null
-  /** Which publish made it current; they are counted as they begin. */
+  /** Which publish made it known, and which made it current; they are counted as they begin. */
+  readonly firstTurn: number
   currentTurn: number
 }
 
@@ -71,10 +73,10 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
   #nextTurn = 1
   #clock = 0
 
-  /** @param budgetBytes of sealed and locked memory; null is no limit */
-  constructor(budgetBytes: number | null) {
+  /** @param limit of sealed and locked memory, in bytes; null is none */
+  constructor(limit: number | MemoryLimit | null) {
     super()
-    this.budget = new Budget(budgetBytes, {
+    this.budget = new Budget(limit, {
       all: () => this.versions(),
       pinned: (version) => this.#entries.get(version.checkpoint)?.pinned === true && version.state === 'ready',
       evict: (version) => this.#evict(version),
@@ -144,7 +146,7 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     })
     await this.#waitForMemory(name, fingerprint, settings, handBackMs(fingerprint), signal)
     signal.throwIfAborted()
-    const entry = this.#entries.get(name) ?? this.#newEntry(name, settings)
+    const entry = this.#entries.get(name) ?? this.#newEntry(name, settings, turn)
     const version =
       this.#findAlike(name, fingerprint, settings) ?? this.#newVersion(entry, fingerprint, byteLength, settings)
     version.publishes++
@@ -241,7 +243,7 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     this.#assertOpen()
     const { checkpoint: name, fingerprint } = recorded
     const settings = { source: memory.checkpoint.label, backing: 'sealed', pinned: false, priority: 0 } as const
-    const entry = this.#entries.get(name) ?? this.#newEntry(name, settings)
+    const entry = this.#entries.get(name) ?? this.#newEntry(name, settings, this.#nextTurn++)
     const same = entry.versions.filter((known) => known.fingerprint === fingerprint)
     const version =
       same.find((known) => known.leases.size === 0 && backingOf(known, entry) === 'sealed') ??
@@ -426,8 +428,8 @@ export class Registry extends EventEmitter<{ event: [RegistryEvent] }> {
     this.#tell({ type: 'recovered', version })
   }
 
-  #newEntry(name: string, settings: LoadSettings): Entry {
-    const entry: Entry = { name, ...settings, versions: [], current: null, currentTurn: 0 }
+  #newEntry(name: string, settings: LoadSettings, firstTurn: number): Entry {
+    const entry: Entry = { name, ...settings, versions: [], current: null, firstTurn, currentTurn: 0 }
     this.#entries.set(name, entry)
     return entry
   }

@@ -164,8 +164,10 @@ export class Session {
         this.#assertMayPublish('retire')
         registry.retire(message.checkpoint)
         return this.#send({ type: 'done', id: message.id, result: null })
-      case 'status':
-        return this.#send({ type: 'status', id: message.id, status: fitStatus(await this.#host.status(message)) })
+      case 'status': {
+        const { id, residency = false } = message
+        return this.#send({ type: 'status', id, status: fitStatus(await this.#host.status({ residency })) })
+      }
     }
   }
 

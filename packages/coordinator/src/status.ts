@@ -11,7 +11,9 @@ import type { Version } from './version.ts'
  * @param meter measures what is in RAM; null leaves it out
  */
 export function checkpointStatuses(registry: Registry, meter: ResidencyMeter | null): Promise<CheckpointStatus[]> {
-  return inTurns([...registry.entries], async ({ name, source, backing, pinned, versions }) => ({
+  // As they were asked for: in which order several that are loaded at a time are ready says nothing.
+  const entries = [...registry.entries].sort((a, b) => a.firstTurn - b.firstTurn)
+  return inTurns(entries, async ({ name, source, backing, pinned, versions }) => ({
     name,
     source,
     backing,

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { Budget } from '../src/budget.ts'
+import type { MemoryLimit } from '../src/memory-limit.ts'
 import { type LoadedMemory, Version } from '../src/version.ts'
 import { refusal } from './support.ts'
 
 /** A budget over versions that are numbers on paper. */
-function budgetOf(limit: number | null, versions: Version[]) {
+function budgetOf(limit: number | MemoryLimit | null, versions: Version[]) {
   const evicted: string[] = []
   const pinned = new Set<Version>()
   const budget = new Budget(limit, {
@@ -29,6 +30,29 @@ function held(checkpoint: string, heldBytes: number, lastUsed = 0, leases = 0): 
 }
 
 describe('Budget', () => {
+  it('follows what the machine allows, and what is free at the moment', () => {
+    let free = 70
+    const versions = [held('a', 30, 0, 1)]
+    const limit = { byteLength: 100, from: 'memory.max of /x', available: () => free }
+    const { budget } = budgetOf(limit, versions)
+    expect(budget).toMatchObject({ byteLength: 100, from: 'memory.max of /x' })
+    budget.reserve(70, 'x')()
+    free = 20
+    budget.reserve(20, 'x')()
+    const error = refusal(() => budget.reserve(21, 'x'))
+    return expect(error).resolves.toMatchObject({
+      code: 'BUDGET_EXCEEDED',
+      message: expect.stringMatching(/100 bytes \(memory\.max of \/x.*no more than 50 bytes can be had now/),
+    })
+  })
+
+  it('gives up what nobody holds when the machine has too little left', () => {
+    const versions = [held('a', 30)]
+    const { budget, evicted } = budgetOf({ byteLength: 100, from: 'x', available: () => 10 }, versions)
+    budget.reserve(35, 'x')
+    expect(evicted).toEqual(['a'])
+  })
+
   it('reserve() counts at once, until it is given back, and giving back twice does nothing', () => {
     const { budget } = budgetOf(100, [held('a', 30, 0, 1)])
     const giveBack = budget.reserve(50, 'x')

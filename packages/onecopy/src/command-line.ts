@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { type Command, createCommand, Option } from 'commander'
 import { addServed } from './commands/serve/served-checkpoint.ts'
 import {
+  parseBudget,
   parseClients,
   parseDemoSize,
   parseGroups,
@@ -133,7 +134,12 @@ function addServe(program: Command): void {
     .argument('<checkpoints...>', `[name=]<checkpoint>: ${CHECKPOINT}; its name is the folder's or file's`, addServed)
     .addOption(socketOption())
     .addOption(backingOption())
-    .option('--budget <bytes>', 'the most RAM that sealed and pinned checkpoints may hold, such as 32GiB', parseSize)
+    .option(
+      '--budget <bytes>',
+      'the most RAM that sealed and pinned checkpoints may hold, such as 32GiB, or none for no limit (default: what the machine and its control groups allow)',
+      parseBudget,
+    )
+    .option('--strict', 'serve nothing when one of the checkpoints cannot be served')
     .option('--pin', 'never give these up for want of room; lock those with file backing in RAM')
     .option('--on-demand', 'only validate now, and load when somebody asks')
     .option('--allow-uid <uid,...>', "users whose processes may attach, beside this process's user and root", parseIds)

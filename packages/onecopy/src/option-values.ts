@@ -91,6 +91,11 @@ export function parseSize(text: string): number {
   return byteLength
 }
 
+/** Null is no limit. */
+export function parseBudget(text: string): number | null {
+  return text === 'none' ? null : parseSize(text)
+}
+
 export function parseDemoSize(text: string): number {
   const byteLength = parseSize(text)
   if (byteLength >= MIN_DEMO_BYTES) return byteLength

@@ -111,11 +111,35 @@ describe.runIf(onLinux)('serve', () => {
     expect((await statusOf(socket)).pid).toBe(second.child.pid)
   })
 
-  test('a checkpoint that cannot be loaded is an error, and nothing stays behind', async () => {
+  test('a checkpoint that cannot be loaded does not keep others away, and is told of', async () => {
     const { folder, model, socket } = await prepare()
     const broken = join(folder, 'broken.safetensors')
     writeFileSync(broken, 'no such thing')
-    const { code, stdout, stderr } = await onecopy('serve', model, broken, '--socket', socket, '--quiet')
+    const serve = await startServe(socket, broken, model, '--quiet')
+    await serve.says(/checkpoint: 'model'/)
+    const { checkpoints } = await statusOf(socket)
+    expect(checkpoints).toMatchObject([{ name: 'model', versions: [{ state: 'ready' }] }])
+    serve.child.kill('SIGTERM')
+    const { code, stderr } = await serve.outcome
+    expect(code).toBe(0)
+    expect(stderr).toMatch(/^\S+ not served: broken: Cannot load checkpoint "broken": .* \(LOAD_FAILED\)\n/)
+  })
+
+  test('with nothing that can be served it ends with an error', async () => {
+    const { folder, socket } = await prepare()
+    const { code, stderr } = await onecopy('serve', join(folder, 'none'), join(folder, 'neither'), '--socket', socket)
+    expect(code).toBe(1)
+    const lines = stderr.split('\n').map((line) => line.replace(/^\S+ /, '').slice(0, 25))
+    expect(lines).toEqual(
+      expect.arrayContaining(['not served: none: Cannot ', 'not served: neither: Cann', 'Cannot load checkpoint "n']),
+    )
+  })
+
+  test('with --strict, a checkpoint that cannot be loaded is an error, and nothing stays behind', async () => {
+    const { folder, model, socket } = await prepare()
+    const broken = join(folder, 'broken.safetensors')
+    writeFileSync(broken, 'no such thing')
+    const { code, stdout, stderr } = await onecopy('serve', model, broken, '--strict', '--socket', socket, '--quiet')
     expect(code).toBe(1)
     expect(stdout).toMatch(/^model@1 .*\n$/)
     expect(stderr).toMatch(/^onecopy: Cannot load checkpoint "broken": .*broken\.safetensors.* \(LOAD_FAILED\)\n$/)

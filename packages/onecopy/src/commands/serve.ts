@@ -12,7 +12,8 @@ import type { ServedCheckpoint } from './serve/served-checkpoint.ts'
 export interface ServeOptions {
   readonly socket?: string
   readonly backing: 'file' | 'sealed'
-  readonly budget?: number // bytes
+  readonly budget?: number | null // bytes; null: no limit
+  readonly strict?: boolean
   readonly pin?: boolean
   readonly onDemand?: boolean
   readonly allowUid?: readonly number[]
@@ -72,24 +73,39 @@ function coordinatorOptions(options: ServeOptions): CoordinatorOptions {
   }
 }
 
+/** All at a time: small ones need not wait for large ones. One that cannot be served does not keep the others away. */
 async function publishAll(
   coordinator: Coordinator,
   served: readonly ServedCheckpoint[],
-  { backing, pin = false, onDemand = false }: ServeOptions,
+  { backing, pin = false, onDemand = false, strict = false }: ServeOptions,
   log: Log,
 ): Promise<void> {
   const nameWidth = Math.max(...served.map(({ name }) => displayWidth(displayName(name))))
-  for (const each of served) {
+  const publish = async (each: ServedCheckpoint): Promise<string> => {
     log(`${onDemand ? 'validating' : 'loading'} ${displayName(each.name)} from ${each.source}`)
     const started = performance.now()
     const load = onDemand ? 'on-demand' : 'now'
     const version = await coordinator.publish(each.name, each.source, { backing, pinned: pin, load })
     const milliseconds = performance.now() - started
-    const status = await coordinator.status()
-    process.stdout.write(`${publishedLine(each, version, status, milliseconds, nameWidth)}\n`)
+    return publishedLine(each, version, await coordinator.status(), milliseconds, nameWidth)
   }
+  const publishing = served.map((each) => publish(each).catch((error: unknown) => ({ error })))
+  const published: ServedCheckpoint[] = []
+  let failure: { readonly error: unknown } | null = null
+  for (const [at, each] of served.entries()) {
+    const result = await publishing[at]!
+    if (typeof result === 'string') {
+      published.push(each)
+      process.stdout.write(`${result}\n`)
+      continue
+    }
+    failure ??= result
+    if (strict) break
+    if (served.length > 1) logLine(`not served: ${displayName(each.name)}: ${errorText(result.error)}`)
+  }
+  if (failure !== null && (strict || published.length === 0)) throw failure.error
   coordinator.notifyReady()
-  const lines = whereLines(coordinator.socket, served[0]!.name, styleOf(process.stdout))
+  const lines = whereLines(coordinator.socket, published[0]!.name, styleOf(process.stdout))
   process.stdout.write(`${lines.join('\n')}\n`)
 }
 
