@@ -14,6 +14,7 @@ import {
   tensorByteLength,
 } from '@onecopy/safetensors'
 import { CheckpointError, messageOf } from './errors.ts'
+import { numberedShard } from './folder-contents.ts'
 import { type PlannedShard, planShards, type ShardNaming } from './plan-shards.ts'
 import { assertReplaceable, replaceFiles, type WrittenFile } from './replace-files.ts'
 import type { Progress } from './residency.ts'
@@ -119,7 +120,12 @@ export async function saveCheckpoint(
   }
 }
 
-const NAME_PART = { ...rules.text, must: 'a text that is not empty', isWithin: (text: string) => text !== '' }
+/** A file that is named like one shard of several would never open: by its name the others are missing. */
+const NAME_PART = {
+  ...rules.text,
+  must: "a text that is not empty, and does not end like a shard's number (-00001-of-00002)",
+  isWithin: (text: string) => text !== '' && (numberedShard(`stem.${text}.safetensors`)?.count ?? 1) === 1,
+}
 
 function checkSaving(directory: unknown, options: SaveOptions): void {
   const isWithin = (path: string): boolean => path !== '' && !path.includes('\0')

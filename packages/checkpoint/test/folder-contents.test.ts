@@ -1,9 +1,10 @@
+import { readdirSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { tries } from '../../../test/many-inputs.ts'
 import { missingNumbers, numberedShard, weightFilesOf, withoutAppleDouble } from '../src/folder-contents.ts'
 import { openCheckpoint, saveCheckpoint } from '../src/index.ts'
-import { temporaryFolder } from './support.ts'
+import { refusal, temporaryFolder } from './support.ts'
 
 const TENSORS = ['a', 'b'].map((name) => ({ name, dtype: 'U8', shape: [4], data: new Uint8Array(4) }) as const)
 
@@ -29,7 +30,7 @@ const word = fc.oneof(
 const stem = fc
   .tuple(fc.array(word, { minLength: 1, maxLength: 4 }), fc.constantFrom('', '.', '-'))
   .map(([words, between]) => words.join(between))
-  // As a stem these say "number x of y", which no reader can tell from what a shard says.
+  // What is refused, see below.
   .filter((name) => !/[-_]\d+-of-\d+(?:\.[^.]+)?$/.test(name) && !/[. ]$/.test(name))
 
 describe('a folder that saveCheckpoint() wrote opens', () => {
@@ -54,6 +55,18 @@ describe('a folder that saveCheckpoint() wrote opens', () => {
     )
   })
 })
+
+test.each([{ stem: 'model-00001-of-00002' }, { stem: 'a_5-of-72' }, { stem: 'a-1-of-2.b' }, { variant: 'x-1-of-2' }])(
+  'saveCheckpoint() refuses %j, whose single file would say that others are missing',
+  async (naming) => {
+    const folder = temporaryFolder()
+    const [option] = Object.keys(naming)
+    const error = await refusal(saveCheckpoint(folder, TENSORS, naming))
+    expect(error).toBeInstanceOf(RangeError)
+    expect(error.message).toContain(`The option ${option} of saveCheckpoint()`)
+    expect(readdirSync(folder)).toEqual([])
+  },
+)
 
 describe('weightFilesOf()', () => {
   test('puts together what has one name, and leaves out what is no weights', () => {
