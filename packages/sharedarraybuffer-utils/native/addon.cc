@@ -37,6 +37,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Export<onecopy::CloseMapping>(exports, "closeMapping");
   Export<onecopy::IsMapped>(exports, "isMapped");
   Export<onecopy::DescriptorOf>(exports, "descriptorOf");
+  Export<onecopy::LingeringBytes>(exports, "lingeringBytes");
+  Export<onecopy::AskForCollection>(exports, "askForCollection");
   Export<onecopy::MappingCount>(exports, "mappingCount");
   Export<onecopy::CreateBuffer>(exports, "createBuffer");
   Export<onecopy::CopyAligned>(exports, "copyAligned");

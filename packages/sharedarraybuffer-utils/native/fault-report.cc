@@ -176,8 +176,11 @@ void InstallFaultReport() {
     action.sa_sigaction = OnFault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGSEGV, &action, &previous_segv);
-    sigaction(SIGBUS, &action, &previous_bus);
+    // Known before ours is there: another thread may fault in between.
+    sigaction(SIGSEGV, nullptr, &previous_segv);
+    sigaction(SIGBUS, nullptr, &previous_bus);
+    sigaction(SIGSEGV, &action, nullptr);
+    sigaction(SIGBUS, &action, nullptr);
   });
 }
 

@@ -114,6 +114,12 @@ Napi::BigInt NanosecondsOf(Napi::Env env, FileTime time) {
   return Napi::BigInt::New(env, value < 0, std::size(words), words);
 }
 
+void Mapping::ForgetExpiredCopies() {
+  if (copies.size() < 2 * copies_checked + 16) return;
+  std::erase_if(copies, [](const auto& copy) { return copy.second.expired(); });
+  copies_checked = copies.size();
+}
+
 void RetainBuffer(Mapping* mapping) {
   std::lock_guard lock(TheRegistry().mutex);
   mapping->buffers++;
@@ -232,6 +238,19 @@ Napi::Value IsMapped(const Napi::CallbackInfo& info) {
 // descriptorOf(handle): a handle to the file behind a mapping, for sending it to another process.
 Napi::Value DescriptorOf(const Napi::CallbackInfo& info) {
   return NewDescriptor(info.Env(), DescriptorFor(OpenMapping(info, 0)));
+}
+
+// lingeringBytes(): sealed memory that no handle is open to any more, and that buffers over it still keep.
+Napi::Value LingeringBytes(const Napi::CallbackInfo& info) {
+  Registry& registry = TheRegistry();
+  size_t bytes = 0;
+  {
+    std::lock_guard lock(registry.mutex);
+    for (const Mapping* mapping : registry.mappings) {
+      if (mapping->sealed && mapping->handles == 0) bytes += mapping->byte_length;
+    }
+  }
+  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
 }
 
 // mappingCount(): how many mappings of this process are alive, for tests and status.

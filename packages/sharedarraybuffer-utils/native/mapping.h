@@ -58,6 +58,9 @@ struct Mapping {
   // shared-buffer.cc.
   std::mutex copies_mutex;
   std::map<std::pair<size_t, size_t>, std::weak_ptr<void>> copies;
+  size_t copies_checked = 0;  // how many there were when those that had expired were last taken out
+
+  void ForgetExpiredCopies();  // the caller holds the mutex
 };
 
 // The process-wide registry, shared by all threads because the library's static state is.
@@ -84,6 +87,7 @@ Napi::Value AdoptMapping(const Napi::CallbackInfo& info);
 Napi::Value CloseMapping(const Napi::CallbackInfo& info);
 Napi::Value IsMapped(const Napi::CallbackInfo& info);
 Napi::Value DescriptorOf(const Napi::CallbackInfo& info);
+Napi::Value LingeringBytes(const Napi::CallbackInfo& info);
 Napi::Value MappingCount(const Napi::CallbackInfo& info);
 
 }  // namespace onecopy

@@ -44,6 +44,13 @@ std::shared_ptr<v8::BackingStore> CopyOf(const uint8_t* from, size_t length) {
 
 }  // namespace
 
+// askForCollection(): has this thread's heap looked through soon, in steps between other work. V8 does not know of the
+// memory behind our buffers, and would let those that nobody reaches lie for as long as its own heap has room.
+Napi::Value AskForCollection(const Napi::CallbackInfo& info) {
+  v8::Isolate::GetCurrent()->MemoryPressureNotification(v8::MemoryPressureLevel::kModerate);
+  return info.Env().Undefined();
+}
+
 // copyAligned(handle, byteOffset, byteLength): a copy of these bytes at an even address, one for all threads that ask
 // while any of them has it.
 Napi::Value CopyAligned(const Napi::CallbackInfo& info) {
@@ -57,6 +64,7 @@ Napi::Value CopyAligned(const Napi::CallbackInfo& info) {
   {
     // Held while copying: a second thread that wants the same bytes waits for them instead of copying them too.
     std::lock_guard lock(mapping->copies_mutex);
+    mapping->ForgetExpiredCopies();
     std::weak_ptr<void>& known = mapping->copies[{offset, length}];
     store = std::static_pointer_cast<v8::BackingStore>(known.lock());
     if (store == nullptr) known = store = CopyOf(mapping->base + offset, length);

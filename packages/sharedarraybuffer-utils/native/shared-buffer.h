@@ -5,6 +5,7 @@
 namespace onecopy {
 
 Napi::Value CreateBuffer(const Napi::CallbackInfo& info);
+Napi::Value AskForCollection(const Napi::CallbackInfo& info);
 Napi::Value CopyAligned(const Napi::CallbackInfo& info);
 Napi::Value DescribeParts(const Napi::CallbackInfo& info);
 

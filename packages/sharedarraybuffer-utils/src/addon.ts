@@ -58,6 +58,8 @@ export interface Addon {
   closeMapping(handle: object): void
   isMapped(id: number): boolean
   descriptorOf(handle: object): object
+  lingeringBytes(): number
+  askForCollection(): void
   mappingCount(): number
   createBuffer(handle: object, byteOffset: number, byteLength: number): SharedArrayBuffer
   copyAligned(handle: object, byteOffset: number, byteLength: number): SharedArrayBuffer

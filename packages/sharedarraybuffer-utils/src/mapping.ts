@@ -2,6 +2,7 @@ import { types } from 'node:util'
 import { addon, fromNative, limitBehind, type NativeMapping, requireAddon, systemFailure } from './addon.ts'
 import { Descriptor, openRegularFile } from './descriptor.ts'
 import { SharedMemoryError } from './errors.ts'
+import { collectLingering } from './lingering.ts'
 
 /** A half-open range of bytes in a file. */
 export interface ByteRange {
@@ -147,6 +148,7 @@ export class FileMapping implements Disposable {
     this.#closed = true
     this.#descriptor?.close()
     requireAddon().closeMapping(this.#handle)
+    if (this.backing === 'sealed') collectLingering()
   }
 
   [Symbol.dispose](): void {
