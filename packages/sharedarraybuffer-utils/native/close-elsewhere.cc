@@ -1,6 +1,7 @@
 #include "close-elsewhere.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <deque>
@@ -13,6 +14,15 @@ namespace {
 
 // Each may be stuck in a file of its own; beyond that, files wait for one that is not.
 constexpr int kMostThreads = 16;
+
+// Only files and folders of file systems without a block device (FUSE, NFS, overlays) have somebody behind them; the kernel
+// answers this without asking him.
+bool MayWait(int descriptor) {
+  if (fcntl(descriptor, F_GET_SEALS) >= 0) return false;  // memory
+  struct statx file;
+  if (statx(descriptor, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &file) != 0) return true;
+  return (S_ISREG(file.stx_mode) || S_ISDIR(file.stx_mode)) && file.stx_dev_major == 0;
+}
 
 struct Closing {
   std::mutex mutex;
@@ -42,8 +52,7 @@ void CloseAll() {
 }  // namespace
 
 void CloseElsewhere(int descriptor) {
-  // Only memory answers this, and nothing waits for it.
-  if (fcntl(descriptor, F_GET_SEALS) >= 0) {
+  if (!MayWait(descriptor)) {
     close(descriptor);
     return;
   }
