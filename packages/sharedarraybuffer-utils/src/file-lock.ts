@@ -5,7 +5,7 @@ const NO_LOCKS: ReadonlySet<string> = new Set(['EINVAL', 'ENOLCK', 'ENOSYS', 'EO
 
 /**
  * The lock of a file, for one holder at a time on this machine, and on all machines that share a network file system with
- * locks. The kernel frees it when its thread or process ends, whatever ends it.
+ * locks. The kernel frees it when its thread or process ends, whatever ends it; so does a collection when nobody has this any more.
  */
 export class FileLock implements Disposable {
   readonly path: string

@@ -61,7 +61,10 @@ describeWithAddon('FileLock', () => {
 
   test('is freed when its process is killed', async () => {
     const path = join(testFolder(), 'lock')
-    const child = startBeside(`memory.FileLock.take(input); say('locked'); setInterval(() => {}, 1000)`, path)
+    const child = startBeside(
+      `globalThis.lock = memory.FileLock.take(input); say('locked'); setInterval(() => {}, 1000)`,
+      path,
+    )
     expect(await child.line()).toBe('"locked"')
     expect(FileLock.take(path)).toBe('held')
     child.kill()
