@@ -21,6 +21,12 @@ import type { Check } from './schema.ts'
 /** What waits to be read by a peer, in bytes, before it is taken for one that never reads. */
 export const MAX_PENDING_BYTES: number = 16 * 1024 * 1024
 
+/**
+ * How long a client may take over one frame, in milliseconds: half a frame takes memory and descriptors from the coordinator. It counts
+ * from the frame's first byte.
+ */
+export const FRAME_TIMEOUT_MS = 30_000
+
 /** What a connection calls. */
 export interface ConnectionHandlers<Incoming extends Message> {
   /** A message that keeps to the schema, with exactly its descriptors, which are the handler's to close from here on. */
@@ -63,6 +69,8 @@ export class Connection<Incoming extends Message, Outgoing extends Message> {
   readonly #handlers: ConnectionHandlers<Incoming>
   readonly #reader: FrameReader
   #phase: 'greeting' | 'greeted' | 'welcomed' = 'greeting'
+  /** Runs while a client's frame is not complete. */
+  #frameTimer: NodeJS.Timeout | undefined
   #closed = false
 
   /** @internal Use `coordinatorConnection` or `clientConnection`. */
@@ -133,9 +141,21 @@ export class Connection<Incoming extends Message, Outgoing extends Message> {
     this.#reader.push(bytes, descriptors)
     while (!this.#closed) {
       const received = this.#receive()
-      if (received === null) return
+      if (received === null) break
+      this.#stopFrameTimer()
       this.#handlers.onMessage(received.message, received.descriptors)
     }
+    const isClient = this.#openings.includes('hello')
+    if (this.#closed || !isClient || this.#reader.pendingBytes === 0 || this.#frameTimer !== undefined) return
+    this.#frameTimer = setTimeout(() => {
+      const text = `Invalid frame: it was not complete ${FRAME_TIMEOUT_MS} ms after it had begun`
+      this.#end(new ProtocolError('FRAME_INVALID', text))
+    }, FRAME_TIMEOUT_MS).unref()
+  }
+
+  #stopFrameTimer(): void {
+    clearTimeout(this.#frameTimer)
+    this.#frameTimer = undefined
   }
 
   /** The next message, or null until there is one and when the peer's mistake has ended the connection. */
@@ -199,6 +219,7 @@ export class Connection<Incoming extends Message, Outgoing extends Message> {
   #end(error: ProtocolError | null): void {
     if (this.#closed) return
     this.#closed = true
+    this.#stopFrameTimer()
     this.#reader.dispose()
     this.#stream.close()
     queueMicrotask(() => this.#handlers.onClose(error))

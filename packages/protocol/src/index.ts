@@ -1,6 +1,12 @@
 export { assertCheckpointName, isCheckpointName } from './checkpoint-name.ts'
 export type { ClientConnection, ConnectionHandlers, CoordinatorConnection } from './connection.ts'
-export { Connection, clientConnection, coordinatorConnection, MAX_PENDING_BYTES } from './connection.ts'
+export {
+  Connection,
+  clientConnection,
+  coordinatorConnection,
+  FRAME_TIMEOUT_MS,
+  MAX_PENDING_BYTES,
+} from './connection.ts'
 export type {
   CoordinatorErrorCode,
   CoordinatorErrorFields,
