@@ -39,6 +39,8 @@ export async function loadSource(
   const residency = lock && backing === 'file' ? 'lock' : 'lazy'
   const checkpoint = await openCheckpoint(source, { backing, residency, signal })
   try {
+    // Open from here on: what is handed out is what was mapped, whatever becomes of the files.
+    checkpoint.descriptors()
     await checkpoint.computeFingerprint() // which whoever compares versions asks for on the loop
     return {
       checkpoint,

@@ -18,12 +18,17 @@
 namespace onecopy {
 namespace {
 
+// A mapping needs no descriptor, and a process may have few of them: those of more files are opened again when they are
+// wanted. Memory has no path by which it could be.
+constexpr size_t kMostKept = 512;
+
 // No JavaScript value may be made while the mutex is held: that can start a garbage collection, which may run one of our
 // deleters on this very thread, and the deleter takes the mutex.
 struct Registry {
   std::mutex mutex;
   std::vector<Mapping*> mappings;
   uint32_t next_id = 1;
+  size_t kept = 0;  // descriptors of mappings
 };
 
 Registry& TheRegistry() {
@@ -54,7 +59,10 @@ void ReleaseHandle(Mapping* mapping) {
     std::lock_guard lock(registry.mutex);
     mapping->handles--;
     // Buffers need the bytes alone, and may stay for long.
-    if (mapping->handles == 0) closed = std::move(mapping->descriptor);
+    if (mapping->handles == 0 && mapping->descriptor != nullptr) {
+      closed = std::move(mapping->descriptor);
+      registry.kept--;
+    }
     unused = RemoveIfUnused(registry, mapping);
   }
   if (unused) Unmap(mapping);
@@ -137,8 +145,14 @@ void ReleaseBuffer(Mapping* mapping) {
 }
 
 SharedDescriptor DescriptorFor(Mapping* mapping) {
-  std::lock_guard lock(TheRegistry().mutex);
-  return mapping->descriptor;
+  {
+    std::lock_guard lock(TheRegistry().mutex);
+    if (mapping->descriptor != nullptr) return mapping->descriptor;
+  }
+  Descriptor again(open(mapping->path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  struct stat file;
+  if (!again.valid() || fstat(again.number(), &file) != 0 || !(IdentityOf(file) == mapping->identity)) return nullptr;
+  return std::make_shared<const Descriptor>(std::move(again));
 }
 
 Mapping* OpenMapping(const Napi::CallbackInfo& info, size_t argument) {
@@ -187,11 +201,14 @@ Napi::Value MapDescriptor(const Napi::CallbackInfo& info) {
   mapping->byte_length = file.st_size;
   mapping->identity = identity;
   mapping->path = path;
-  mapping->descriptor = given;
   mapping->sealed = SealsOf(given->number()) == Seals::kAll;
   mapping->residency_visible = MaySeeResidency(given->number(), file);
   mapping->id = registry.next_id++;
   mapping->handles = 1;
+  if (mapping->sealed || registry.kept < kMostKept) {
+    mapping->descriptor = given;
+    registry.kept++;
+  }
   Mapping* added = mapping.release();
   registry.mappings.push_back(added);
   AddToFaultTable(added);
@@ -237,7 +254,10 @@ Napi::Value IsMapped(const Napi::CallbackInfo& info) {
 
 // descriptorOf(handle): a handle to the file behind a mapping, for sending it to another process.
 Napi::Value DescriptorOf(const Napi::CallbackInfo& info) {
-  return NewDescriptor(info.Env(), DescriptorFor(OpenMapping(info, 0)));
+  Mapping* mapping = OpenMapping(info, 0);
+  SharedDescriptor descriptor = DescriptorFor(mapping);
+  if (descriptor == nullptr) throw SystemError(info.Env(), ESTALE, "open", mapping->path);
+  return NewDescriptor(info.Env(), std::move(descriptor));
 }
 
 // lingeringBytes(): sealed memory that no handle is open to any more, and that buffers over it still keep.

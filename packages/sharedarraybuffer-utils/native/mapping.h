@@ -46,7 +46,7 @@ struct Mapping {
   uint32_t id = 0;
   const uint8_t* base = nullptr;
   size_t byte_length = 0;
-  SharedDescriptor descriptor;  // guarded too; null once no handle is open, see DescriptorFor
+  SharedDescriptor descriptor;  // guarded too; null where it is not kept, and once no handle is open, see DescriptorFor
   FileIdentity identity;
   std::string path;
   bool sealed = false;             // memory that nobody can change any more, see sealed-memory.cc
@@ -67,7 +67,8 @@ struct Mapping {
 void RetainBuffer(Mapping* mapping);
 void ReleaseBuffer(Mapping* mapping);
 
-// The file behind a mapping with an open handle; the caller keeps it open.
+// The file behind a mapping with an open handle; the caller keeps it open. Null where it was not kept and cannot be opened
+// again: its path names another file by now, or the same in another state.
 SharedDescriptor DescriptorFor(Mapping* mapping);
 
 // A JavaScript handle to a mapping; its finalizer releases what close() did not.

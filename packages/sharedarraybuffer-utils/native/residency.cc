@@ -194,6 +194,9 @@ const char* SyscallOf(Advice advice) {
   }
 }
 
+// Without a descriptor the pages are asked for by their addresses alone.
+int NumberOf(const SharedDescriptor& descriptor) { return descriptor == nullptr ? -1 : descriptor->number(); }
+
 // One range on libuv's thread pool. It counts as a buffer, so that close() cannot unmap what is being worked on.
 class AdviceJob : public Job {
  public:
@@ -211,7 +214,7 @@ class AdviceJob : public Job {
 
  private:
   Failure Work() override {
-    const int error = Apply(*mapping_, descriptor_->number(), Pages(*mapping_, begin_, end_), advice_, limit_);
+    const int error = Apply(*mapping_, NumberOf(descriptor_), Pages(*mapping_, begin_, end_), advice_, limit_);
     return error == 0 ? Failure{} : Failure{error, SyscallOf(advice_), mapping_->path};
   }
 
@@ -264,7 +267,9 @@ Napi::Value EvictMapping(const Napi::CallbackInfo& info) {
   Mapping* mapping = OpenMapping(info, 0);
   // Pages that stand in a page table are kept, so this process lets go of them first; they come back on the next read.
   if (mapping->byte_length > 0) madvise(const_cast<uint8_t*>(mapping->base), mapping->byte_length, MADV_DONTNEED);
-  const int error = posix_fadvise(DescriptorFor(mapping)->number(), 0, 0, POSIX_FADV_DONTNEED);
+  const SharedDescriptor file = DescriptorFor(mapping);
+  if (file == nullptr) throw SystemError(info.Env(), ESTALE, "open", mapping->path);
+  const int error = posix_fadvise(file->number(), 0, 0, POSIX_FADV_DONTNEED);
   if (error != 0) throw SystemError(info.Env(), error, "posix_fadvise", mapping->path);
   return info.Env().Undefined();
 }

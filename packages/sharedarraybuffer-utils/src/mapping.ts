@@ -109,11 +109,19 @@ export class FileMapping implements Disposable {
     }
   }
 
-  /** The file behind the mapping, for sending it to another process. It closes with this handle. */
+  /**
+   * The file behind the mapping, for sending it to another process. It stays open from the first time that it is asked for until
+   * this handle is closed; a process with hundreds of mappings has not kept it open before.
+   * @throws SharedMemoryError FILE_CHANGED when it was not kept, and the file is another one by now
+   */
   get descriptor(): Descriptor {
     const handle = this.handle()
-    this.#descriptor ??= new Descriptor(requireAddon().descriptorOf(handle))
-    return this.#descriptor
+    try {
+      this.#descriptor ??= new Descriptor(requireAddon().descriptorOf(handle))
+      return this.#descriptor
+    } catch (error) {
+      throw fromNative(error, 'FILE_CHANGED', `"${this.path}" was replaced or written to since it was mapped`)
+    }
   }
 
   /**
