@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { until } from '../../../test/until.ts'
@@ -36,6 +36,19 @@ async function statusOf(socket: string) {
 }
 
 describe.runIf(onLinux)('serve', () => {
+  test('lets in whom its options let in, and says when a folder is in their way', async () => {
+    const { folder, model, socket } = await prepare()
+    const ids = ['--allow-uid', '4711', '--allow-gid', '4712', '--publishers', '4713', '--publisher-group', '4714']
+    const more = ['--max-clients', '20', '--hand-back-ms', '0']
+    chmodSync(folder, 0o700)
+    const refused = await onecopy('serve', model, '--socket', socket, ...ids)
+    expect(refused.code).toBe(1)
+    expect(refused.stderr.replace(/\s+/g, ' ')).toMatch(/Folder ".*" keeps out user 4713, who may use the socket/)
+    expect(existsSync(socket)).toBe(false)
+    await startServe(socket, model, ...more)
+    expect(statSync(socket).mode & 0o777).toBe(0o600)
+  })
+
   test('publishes, is seen by status, takes a new version, retires it, and stops with exit code 0', async () => {
     const { model, other, socket } = await prepare()
     const serve = await startServe(socket, `first=${model}`, other, '--backing', 'sealed', '--budget', '1GiB')
