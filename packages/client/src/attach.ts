@@ -1,6 +1,12 @@
 import { basename, resolve } from 'node:path'
 import { type Checkpoint, checkArgument, checkOptions, rules, type Selection } from '@onecopy/checkpoint/adopt'
-import { assertCheckpointName, type CoordinatorStatus, defaultSocketPath, MAX_NAME_BYTES } from '@onecopy/protocol'
+import {
+  absoluteSource,
+  assertCheckpointName,
+  type CoordinatorStatus,
+  defaultSocketPath,
+  MAX_NAME_BYTES,
+} from '@onecopy/protocol'
 import { CoordinatorClient, clientFor } from './coordinator-client.ts'
 import { type Patience, withinLimit } from './patience.ts'
 
@@ -99,7 +105,7 @@ export async function publishTo(
   })
   assertCheckpointName(checkpoint)
   const { backing = 'file', pinned = false, load = 'now', priority = 0 } = options
-  const absolute = typeof source === 'string' ? absoluteSource(source) : source.map((path) => resolve(path))
+  const absolute = absoluteSource(source)
   return once(options, `publish "${checkpoint}"`, (client, signal) =>
     client.publish(checkpoint, absolute, { backing, pinned, load, priority }, signal),
   )
@@ -176,10 +182,6 @@ async function once<Result>(
   } finally {
     client.close()
   }
-}
-
-function absoluteSource(source: string): string {
-  return source.startsWith('hf:') || source.startsWith('file:') ? source : resolve(source)
 }
 
 function socketOf({ socket }: ConnectOptions): string {

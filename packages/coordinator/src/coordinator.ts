@@ -4,6 +4,7 @@ import { chmodSync, chownSync, lstatSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { checkArgument, checkOptions, rules } from '@onecopy/checkpoint'
 import {
+  absoluteSource,
   type ClientStatus,
   CoordinatorError,
   type CoordinatorStatus,
@@ -189,7 +190,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     this.#assertServing()
     const waitMs = (fingerprint: string): number =>
       options.backing === 'sealed' ? this.#ledger.waitMs({ checkpoint: name, fingerprint }) : 0
-    const version: Version = await this.#registry.publish(name, source, options, waitMs)
+    const version: Version = await this.#registry.publish(name, absoluteSource(source), options, waitMs)
     return version.number
   }
 

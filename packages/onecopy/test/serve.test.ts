@@ -138,6 +138,19 @@ describe.runIf(onLinux)('serve', () => {
     expect(stderr).toMatch(/^\S+ not served: broken: Cannot load checkpoint "broken": .* \(LOAD_FAILED\)\n/)
   })
 
+  test('status --health says that it is ready, and --residency what is in RAM', async () => {
+    const { model, socket } = await prepare()
+    const serve = await startServe(socket, model, '--backing', 'sealed')
+    await serve.says(/checkpoint: 'model'/)
+    const health = await onecopy('status', '--socket', socket, '--health')
+    expect(health).toMatchObject({ code: 0, stderr: '' })
+    expect(health.stdout).toMatch(new RegExp(`^ready: process ${serve.child.pid}, onecopy \\d\\S+\n$`))
+    const json = JSON.parse((await onecopy('status', '--socket', socket, '--health', '--json')).stdout)
+    expect(json).toMatchObject({ state: 'ready', loading: 0, pid: serve.child.pid })
+    expect((await onecopy('status', '--socket', socket)).stdout).not.toContain('in RAM')
+    expect((await onecopy('status', '--socket', socket, '--residency')).stdout).toContain('in RAM')
+  })
+
   test('with nothing that can be served it ends with an error', async () => {
     const { folder, socket } = await prepare()
     const { code, stderr } = await onecopy('serve', join(folder, 'none'), join(folder, 'neither'), '--socket', socket)

@@ -1,3 +1,4 @@
+export { absoluteSource } from './absolute-source.ts'
 export { assertCheckpointName, isCheckpointName } from './checkpoint-name.ts'
 export type { ClientConnection, ConnectionHandlers, CoordinatorConnection } from './connection.ts'
 export {
