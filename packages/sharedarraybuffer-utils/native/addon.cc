@@ -10,6 +10,7 @@
 #include "file-lock.h"
 #include "library-pin.h"
 #include "mapping.h"
+#include "memory-limits.h"
 #include "quick-read.h"
 #include "residency.h"
 #include "sealed-memory.h"

@@ -9,68 +9,14 @@
 #include <cerrno>
 #include <iterator>
 #include <mutex>
-#include <vector>
 
 #include "fault-table.h"
+#include "mapping-registry.h"
 #include "sealed-memory.h"
 #include "system-error.h"
 
 namespace onecopy {
 namespace {
-
-// A mapping needs no descriptor, and a process may have few of them: those of more files are opened again when they are
-// wanted. Memory has no path by which it could be.
-constexpr size_t kMostKept = 512;
-
-// No JavaScript value may be made while the mutex is held: that can start a garbage collection, which may run one of our
-// deleters on this very thread, and the deleter takes the mutex.
-struct Registry {
-  std::mutex mutex;
-  std::vector<Mapping*> mappings;
-  uint32_t next_id = 1;
-  size_t kept = 0;  // descriptors of mappings
-};
-
-Registry& TheRegistry() {
-  // Never destroyed: deleters of other threads may still run while the process exits.
-  static Registry* registry = new Registry;
-  return *registry;
-}
-
-// Takes the mapping out of the registry once nothing refers to it; the caller holds the mutex and unmaps afterwards.
-bool RemoveIfUnused(Registry& registry, Mapping* mapping) {
-  if (mapping->handles > 0 || mapping->buffers > 0) return false;
-  RemoveFromFaultTable(mapping);
-  std::erase(registry.mappings, mapping);
-  return true;
-}
-
-void Unmap(Mapping* mapping) {
-  if (mapping->base != nullptr) munmap(const_cast<uint8_t*>(mapping->base), mapping->byte_length);
-  delete mapping->parts.load();
-  delete mapping;
-}
-
-void ReleaseHandle(Mapping* mapping) {
-  Registry& registry = TheRegistry();
-  SharedDescriptor closed;
-  bool unused;
-  {
-    std::lock_guard lock(registry.mutex);
-    mapping->handles--;
-    // Buffers need the bytes alone, and may stay for long.
-    if (mapping->handles == 0 && mapping->descriptor != nullptr) {
-      closed = std::move(mapping->descriptor);
-      registry.kept--;
-    }
-    unused = RemoveIfUnused(registry, mapping);
-  }
-  if (unused) Unmap(mapping);
-}
-
-FileIdentity IdentityOf(const struct stat& file) {
-  return {file.st_dev, file.st_ino, static_cast<uint64_t>(file.st_size), FileTime::Of(file)};
-}
 
 // The kernel answers mincore truthfully only to those who own the file or may write to it; to others every page looks
 // resident (a defence against side channels, Linux 5.2).
@@ -120,39 +66,6 @@ Napi::BigInt NanosecondsOf(Napi::Env env, FileTime time) {
   const auto magnitude = static_cast<unsigned __int128>(value < 0 ? -value : value);
   const uint64_t words[] = {static_cast<uint64_t>(magnitude), static_cast<uint64_t>(magnitude >> 64)};
   return Napi::BigInt::New(env, value < 0, std::size(words), words);
-}
-
-void Mapping::ForgetExpiredCopies() {
-  if (copies.size() < 2 * copies_checked + 16) return;
-  std::erase_if(copies, [](const auto& copy) { return copy.second.expired(); });
-  copies_checked = copies.size();
-}
-
-void RetainBuffer(Mapping* mapping) {
-  std::lock_guard lock(TheRegistry().mutex);
-  mapping->buffers++;
-}
-
-void ReleaseBuffer(Mapping* mapping) {
-  Registry& registry = TheRegistry();
-  bool unused;
-  {
-    std::lock_guard lock(registry.mutex);
-    mapping->buffers--;
-    unused = RemoveIfUnused(registry, mapping);
-  }
-  if (unused) Unmap(mapping);
-}
-
-SharedDescriptor DescriptorFor(Mapping* mapping) {
-  {
-    std::lock_guard lock(TheRegistry().mutex);
-    if (mapping->descriptor != nullptr) return mapping->descriptor;
-  }
-  Descriptor again(open(mapping->path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  struct stat file;
-  if (!again.valid() || fstat(again.number(), &file) != 0 || !(IdentityOf(file) == mapping->identity)) return nullptr;
-  return std::make_shared<const Descriptor>(std::move(again));
 }
 
 Mapping* OpenMapping(const Napi::CallbackInfo& info, size_t argument) {

@@ -7,6 +7,5 @@ namespace onecopy {
 Napi::Value ResidentBytes(const Napi::CallbackInfo& info);
 Napi::Value AdviseRange(const Napi::CallbackInfo& info);
 Napi::Value EvictMapping(const Napi::CallbackInfo& info);
-Napi::Value MemoryLimits(const Napi::CallbackInfo& info);
 
 }  // namespace onecopy
