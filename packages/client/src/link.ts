@@ -59,10 +59,10 @@ interface Pending {
 }
 
 /** How long a coordinator is looked upon as alive, when answers are due and nothing comes; then it is asked for a sign. */
-const PROBE_AFTER_MS = 5000
+const PROBE_AFTER_MS = 5_000
 
 /** How long that sign may take. It costs a coordinator nothing, so that one that does not give it is frozen. */
-const SIGN_WITHIN_MS = 10_000
+const SIGN_WITHIN_MS = 5_000
 
 interface Silence {
   readonly probeAfterMs: number
@@ -110,7 +110,7 @@ export class Link {
   /**
    * Connects and shakes hands. A link never keeps the process alive; whoever waits for an answer sees to that.
    * @param name what the coordinator's status shows
-   * @throws CoordinatorError COORDINATOR_UNREACHABLE, COORDINATOR_TIMEOUT, CLIENT_REFUSED; ProtocolError PROTOCOL_VERSION_MISMATCH
+   * @throws CoordinatorError COORDINATOR_UNREACHABLE (also when it does not answer the greeting), CLIENT_REFUSED; ProtocolError PROTOCOL_VERSION_MISMATCH
    */
   static async connect(
     socket: string,
@@ -122,7 +122,7 @@ export class Link {
     const link = new Link((own) => clientConnection(stream, own), handlers, silence)
     const timeout = setTimeout(() => {
       const message = `Coordinator at "${socket}" did not answer within ${HELLO_TIMEOUT_MS} ms: is it stopped or overloaded?`
-      link.#greet?.reject(new CoordinatorError('COORDINATOR_TIMEOUT', message, { path: socket }))
+      link.#greet?.reject(new CoordinatorError('COORDINATOR_UNREACHABLE', message, { path: socket }))
       link.close()
     }, HELLO_TIMEOUT_MS)
     timeout.unref()

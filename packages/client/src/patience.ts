@@ -5,7 +5,7 @@ export interface Patience {
   /** Gives up: the promise rejects with the signal's reason, and what is answered later is given back. */
   readonly signal?: AbortSignal
   /**
-   * How long to wait for the answer, in milliseconds. A coordinator that gives no sign of life for 15 s is an error
+   * How long to wait for the answer, in milliseconds. A coordinator that gives no sign of life for 10 s is an error
    * (COORDINATOR_TIMEOUT) whatever this is.
    */
   readonly timeoutMs?: number

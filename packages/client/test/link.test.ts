@@ -105,7 +105,7 @@ describe('Link.connect()', () => {
     while ((counterparts[0]?.heard.length ?? 0) === 0) await new Promise(setImmediate)
     vi.advanceTimersByTime(HELLO_TIMEOUT_MS)
     const error = await connecting
-    expect(error).toMatchObject({ code: 'COORDINATOR_TIMEOUT', path: socket })
+    expect(error).toMatchObject({ code: 'COORDINATOR_UNREACHABLE', path: socket })
     expect(error.message).toContain(`Coordinator at "${socket}" did not answer within ${HELLO_TIMEOUT_MS} ms`)
   })
 
