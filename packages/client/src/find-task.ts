@@ -24,13 +24,15 @@ type TaskFunction = (task: unknown) => unknown
 export async function findTask(taskName: string, require: NodeJS.Require): Promise<TaskFunction> {
   const { name, url } = JSON.parse(taskName) as TaskName
   let loaded: Record<string, unknown>
+  let run: unknown
   try {
     loaded = isForRequire(url, require) ? { default: require(fileOf(url)) } : await import(url)
+    // It may be a promise, as with piscina: of a function that has something to wait for before the first task.
+    run = await exportOf(loaded, name)
   } catch (error) {
     throw packThrown(error, fileOf(url))
   }
-  const run = exportOf(loaded, name)
-  if (typeof run !== 'function') throw packThrown(taskNotFound(loaded, name, fileOf(url)))
+  if (typeof run !== 'function') throw packThrown(taskNotFound(loaded, name, run, fileOf(url)))
   return async (task) => {
     try {
       return await run(task)
@@ -62,8 +64,7 @@ function exportOf(loaded: Record<string, unknown>, name: string): unknown {
 }
 
 /** A ClientError. The class stays out of the threads, which would load one file more for it. */
-function taskNotFound(loaded: Record<string, unknown>, name: string, file: string): Error {
-  const found = exportOf(loaded, name)
+function taskNotFound(loaded: Record<string, unknown>, name: string, found: unknown, file: string): Error {
   const what = found === undefined ? 'nothing' : `${found === null ? 'null' : `a value of type ${typeof found}`}`
   const candidates = Object.keys(loaded).filter((key) => typeof loaded[key] === 'function')
   const others = candidates.length === 0 ? 'it exports no function' : `its functions are ${candidates.join(', ')}`

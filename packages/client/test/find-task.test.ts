@@ -133,6 +133,23 @@ describe('run() runs a task module that', () => {
     expect(await pool.run(1, { name: 'other' })).toBe(3)
   })
 
+  it('exports a promise of its function, which it may have to wait for', async () => {
+    const slowly = '(async () => { await null; return (task) => task + 1 })()'
+    for (const path of [
+      write('soon.cjs', `module.exports = ${slowly}`),
+      write('soon.mjs', `export default ${slowly}`),
+    ]) {
+      expect(await (await start(path)).run(1)).toBe(2)
+    }
+    const never = write(
+      'never.mjs',
+      'export default Promise.reject(Object.assign(new Error("no key"), { code: "E_KEY" }))',
+    )
+    const error = await refusal((await start(never)).run(1))
+    expect(error).toMatchObject({ code: 'E_KEY' })
+    expect(error.message).toContain(never)
+  })
+
   it('is named by a path, a relative path, or a URL of some kind', async () => {
     const path = write('a 100% task.mjs', 'export default (task) => [task, new URL(import.meta.url).search]')
     const url = pathToFileURL(path)
