@@ -1,6 +1,7 @@
 import { checkArgument, checkOptions, rules as known, moduleGlob, quoteName } from '@onecopy/safetensors'
 import { parseByteSize } from './byte-size.ts'
 import { PlacementError } from './errors.ts'
+import { show } from './fields.ts'
 import type { MeshShape, Pattern, Policy, Rule } from './policy.ts'
 import { readMesh } from './read-policy.ts'
 import type { Topology } from './topology.ts'
@@ -131,10 +132,6 @@ function isNumber(device: string): boolean {
 
 function isName(device: unknown): boolean {
   return typeof device === 'string' && device !== ''
-}
-
-function show(value: unknown): string {
-  return typeof value === 'string' ? quoteName(value) : String(value)
 }
 
 function invalid(field: string, message: string): PlacementError {

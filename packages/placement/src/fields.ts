@@ -108,9 +108,10 @@ function unknownField(
 }
 
 /** A value as a message shows it, whatever it is. */
-function show(value: unknown): string {
+export function show(value: unknown): string {
   if (typeof value === 'string') return quoteName(value)
   if (typeof value === 'bigint') return `${value}n`
+  if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`
   if (value === null || typeof value !== 'object') return String(value)
   if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : `an array of ${value.length}`
   return Object.keys(value).length === 0 ? 'an empty object' : 'an object'

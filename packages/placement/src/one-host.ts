@@ -1,5 +1,6 @@
 import { checkOptions, rules } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
+import { show } from './fields.ts'
 import type { Topology } from './topology.ts'
 
 export interface OneHostOptions {
@@ -20,7 +21,7 @@ const MAX_WORKERS = 65_536
  */
 export function oneHost(workerCount: number, options: OneHostOptions = {}): Topology {
   if (!Number.isInteger(workerCount) || workerCount < 1 || workerCount > MAX_WORKERS) {
-    const message = `A host has ${workerCount} workers: there must be from 1 to ${MAX_WORKERS}`
+    const message = `The number of a host's workers is ${show(workerCount)}: there must be from 1 to ${MAX_WORKERS}`
     throw new PlacementError('TOPOLOGY_INVALID', message, { field: 'workers' })
   }
   checkOptions('oneHost()', options, { host: rules.text, memoryBytes: rules.wholeNumber(0) })

@@ -1,6 +1,6 @@
-import { checkArgument, checkOptions, escapeGlob, rules as known, quoteName } from '@onecopy/safetensors'
+import { checkArgument, checkOptions, escapeGlob, rules as known } from '@onecopy/safetensors'
 import { PlacementError } from './errors.ts'
-import { nearestHint } from './fields.ts'
+import { nearestHint, show } from './fields.ts'
 import { expertSplit } from './linear-rules.ts'
 import { nearest } from './nearest.ts'
 import { type MeshShape, type Policy, PREFIX, type Rule, type Split, type StageChoice } from './policy.ts'
@@ -109,13 +109,12 @@ function namesIn(prefix: string | undefined, names: readonly string[]): PlanName
 function readPlan(plan: TpPlan, field: string): ReadonlyMap<string, TpStyle> {
   return new Map(
     Object.entries(plan).map(([name, style]) => {
-      const known = Object.hasOwn(TP_STYLES, style) ? TP_STYLES[style] : undefined
+      const known = typeof style === 'string' && Object.hasOwn(TP_STYLES, style) ? TP_STYLES[style] : undefined
       if (known !== undefined && name !== '') return [name, known]
       const place = `${field}[${JSON.stringify(name)}]`
       if (name === '') throw new PlacementError('POLICY_INVALID', `${place} names no module`, { field: place })
       const candidates = typeof style === 'string' ? nearest(style, Object.keys(TP_STYLES)) : []
-      const shown = typeof style === 'string' ? quoteName(style) : String(style)
-      const message = `${place} is ${shown}, which is no style of transformers${nearestHint(candidates)}`
+      const message = `${place} is ${show(style)}, which is no style of transformers${nearestHint(candidates)}`
       throw new PlacementError('POLICY_INVALID', message, { field: place, candidates })
     }),
   )
