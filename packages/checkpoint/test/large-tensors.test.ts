@@ -2,7 +2,7 @@ import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type Checkpoint, openCheckpoint } from '../src/index.ts'
-import { adoptingWorker, rawFile, refusal, runChild, temporaryFolder } from './support.ts'
+import { adoptingWorker, HAS_ADDON, rawFile, refusal, runChild, temporaryFolder } from './support.ts'
 
 const GIBIBYTE = 2 ** 30
 
@@ -76,7 +76,7 @@ describe('a shard of 6 GiB with a tensor of 5 GiB', () => {
     expect(await worker.ask('floatsOf', checkpoint.tensor('large').buffer, ...PLACES)).toEqual(VALUES)
   })
 
-  test('has them in slices beyond 4 GiB, copied and not', async () => {
+  test.runIf(HAS_ADDON)('has them in slices beyond 4 GiB, copied and not', async () => {
     using checkpoint = await open()
     const view = checkpoint.tensor('large')
     const column = BEYOND - COUNT * 0.8
@@ -112,7 +112,7 @@ describe('a U8 tensor above 2^32 elements', () => {
     expect(checkpoint.tensor('bytes').data[2 ** 32 + 11]).toBe(8)
   })
 
-  test('gives its slices in any case, here and in a worker', async () => {
+  test.runIf(HAS_ADDON)('gives its slices in any case, here and in a worker', async () => {
     using checkpoint = await open()
     const slice = checkpoint.tensor('bytes').slice([2 ** 31 + 4, 2 ** 31 + 7])
     expect(slice.copied).toBe(false)
@@ -132,7 +132,7 @@ test.skipIf(INDEXES_MORE)('a copied slice above 2^32 bytes is TENSOR_TOO_LARGE o
   expect(error).toMatchObject({ code: 'TENSOR_TOO_LARGE', tensor: 'a' })
 })
 
-test('openCheckpoint() with too little address space says so and leaves nothing mapped', async () => {
+test.runIf(HAS_ADDON)('openCheckpoint() with too little address space says so and leaves nothing mapped', async () => {
   const size = 2 ** 41
   const header = { a: { dtype: 'U8', shape: [size], data_offsets: [0, size] } }
   const path = sparseShard(header, size, new Map())

@@ -7,7 +7,7 @@ import { type Checkpoint, openCheckpoint } from '../src/index.ts'
 import { narrow } from '../src/narrow.ts'
 import { selectParts } from '../src/select-parts.ts'
 import type { ShardMemory } from '../src/shard-memory.ts'
-import { fileOf, refusal, startChild, temporaryFolder, tensor, write, writeSharded } from './support.ts'
+import { fileOf, HAS_ADDON, refusal, startChild, temporaryFolder, tensor, write, writeSharded } from './support.ts'
 
 const SHARDS = [
   [tensor('a', 'F32', [4, 4]), tensor('b', 'U8', [10])],
@@ -61,7 +61,7 @@ test('narrow() takes the shards that are needed, in order, with the tensors that
   expect(directory.tensorBytes).toBe(32 + 3 + 16)
 })
 
-test('narrow() closes what it has taken when it cannot go on', async () => {
+test.runIf(HAS_ADDON)('narrow() closes what it has taken when it cannot go on', async () => {
   const { whole, directory } = await open()
   const { shards } = whole.share()
   const parts = selectParts(directory, { tensors: [{ name: 'a' }, { name: 'c' }] }, 'x')

@@ -12,6 +12,7 @@ import {
   bytesOf,
   expectNothingOpen,
   fileOf,
+  HAS_ADDON,
   mappingsIn,
   type RawTensor,
   refusal,
@@ -37,7 +38,7 @@ function sharded(): string {
 }
 
 describe('openCheckpoint() with backing', () => {
-  test.each(['file', 'sealed', 'heap', undefined] as const)(
+  test.runIf(HAS_ADDON).each(['file', 'sealed', 'heap', undefined] as const)(
     '%s gives the same tensors, also in a worker',
     async (backing) => {
       const folder = sharded()
@@ -137,35 +138,41 @@ test('openHeaders() tells what openCheckpoint() does, maps nothing and reads no 
   expect(await refusal(() => headers.tensor('first').data)).toMatchObject({ code: 'RANGE_OUT_OF_BOUNDS' })
 })
 
-test('openCheckpoint() with more shards than this process may have files open names the limit and what it needs', async () => {
-  const folder = temporaryFolder()
-  writeSharded(
-    folder,
-    Array.from({ length: 90 }, (_, at) => [tensor(`t${at}`)]),
-  )
-  const prefix = ['sh', '-c', 'ulimit -n 80 && exec "$@"', 'sh']
-  const { value } = await runChild('open.mjs', [folder], { prefix })
-  const { error } = value as { error: { message: string } }
-  expect(error).toMatchObject({ code: 'SHARD_UNREADABLE' })
-  expect(error.message).toMatch(/EMFILE.*this process may have 80 files open at a time, and needs 90 .*ulimit -n/)
-})
+test.runIf(HAS_ADDON)(
+  'openCheckpoint() with more shards than this process may have files open names the limit and what it needs',
+  async () => {
+    const folder = temporaryFolder()
+    writeSharded(
+      folder,
+      Array.from({ length: 90 }, (_, at) => [tensor(`t${at}`)]),
+    )
+    const prefix = ['sh', '-c', 'ulimit -n 80 && exec "$@"', 'sh']
+    const { value } = await runChild('open.mjs', [folder], { prefix })
+    const { error } = value as { error: { message: string } }
+    expect(error).toMatchObject({ code: 'SHARD_UNREADABLE' })
+    expect(error.message).toMatch(/EMFILE.*this process may have 80 files open at a time, and needs 90 .*ulimit -n/)
+  },
+)
 
 describe('openCheckpoint() with residency', () => {
-  test.each(['populate', 'lock'] as const)('%s resolves when everything is in RAM', async (residency) => {
-    const seen: Progress[] = []
-    const onProgress = (progress: Progress) => seen.push(progress)
-    const folder = sharded()
-    const lockedBefore = processMemory().lockedBytes
-    using checkpoint = await openCheckpoint(folder, { residency, onProgress })
-    const { byteLength, residentBytes } = checkpoint.residency()
-    expect(residentBytes).toBe(byteLength)
-    expect(seen.at(-1)).toEqual({ doneBytes: byteLength, totalBytes: byteLength })
-    const locked = processMemory().lockedBytes - lockedBefore
-    expect(locked > 0).toBe(residency === 'lock')
-    checkpoint.close()
-    expect(processMemory().lockedBytes).toBe(lockedBefore)
-    expectNothingOpen(folder)
-  })
+  test.runIf(HAS_ADDON).each(['populate', 'lock'] as const)(
+    '%s resolves when everything is in RAM',
+    async (residency) => {
+      const seen: Progress[] = []
+      const onProgress = (progress: Progress) => seen.push(progress)
+      const folder = sharded()
+      const lockedBefore = processMemory().lockedBytes
+      using checkpoint = await openCheckpoint(folder, { residency, onProgress })
+      const { byteLength, residentBytes } = checkpoint.residency()
+      expect(residentBytes).toBe(byteLength)
+      expect(seen.at(-1)).toEqual({ doneBytes: byteLength, totalBytes: byteLength })
+      const locked = processMemory().lockedBytes - lockedBefore
+      expect(locked > 0).toBe(residency === 'lock')
+      checkpoint.close()
+      expect(processMemory().lockedBytes).toBe(lockedBefore)
+      expectNothingOpen(folder)
+    },
+  )
 })
 
 describe('openCheckpoint() with a signal', () => {
@@ -209,7 +216,7 @@ function signalThatActs(turn: number, act: () => void): AbortSignal {
   return signal
 }
 
-describe('a shard that changes between header and mapping', () => {
+describe.runIf(HAS_ADDON)('a shard that changes between header and mapping', () => {
   test('by getting shorter is FILE_CHANGED', async () => {
     const folder = sharded()
     const paths = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'].map((x) => join(folder, x))

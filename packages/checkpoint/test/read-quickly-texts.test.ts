@@ -5,7 +5,17 @@ import { describe, expect, test } from 'vitest'
 import { everyNth, tries } from '../../../test/many-inputs.ts'
 import { anyChanges, changed } from './changes.ts'
 import { agrees, entriesOf, INDEX, indexJson, plainName, quickly, shardsOf, strictly } from './quick-and-strict.ts'
-import { fileOf, headerJson, type RawTensor, rawFile, temporaryFolder, tensor, utf8, write } from './support.ts'
+import {
+  fileOf,
+  HAS_ADDON,
+  headerJson,
+  type RawTensor,
+  rawFile,
+  temporaryFolder,
+  tensor,
+  utf8,
+  write,
+} from './support.ts'
 
 const PLAIN = String.fromCharCode(...Array.from({ length: 95 }, (_, at) => at + 0x20)).replace(/["\\]/g, '')
 
@@ -38,7 +48,7 @@ function writeSparse(path: string, json: string | Uint8Array, dataByteLength: nu
   truncateSync(path, head.byteLength + dataByteLength)
 }
 
-describe('readQuickly() takes a header with', () => {
+describe.runIf(HAS_ADDON)('readQuickly() takes a header with', () => {
   test.each<[condition: string, json: string, dataByteLength: number]>([
     ['no tensor', '{}', 0],
     ['no tensor, padded', '{}      ', 0],
@@ -125,7 +135,7 @@ function indexed(json: string | Uint8Array) {
 
 const WEIGHTS = '"weight_map":{"a":"x","b":"y"}'
 
-describe('readQuickly() takes an index with', () => {
+describe.runIf(HAS_ADDON)('readQuickly() takes an index with', () => {
   test.each<[condition: string, json: string]>([
     ['nothing but the map', `{${WEIGHTS}}`],
     ['spaces', ` {\n"weight_map" : {"a" :"x",\t"b": "y" }\t}\r\n`],
@@ -189,7 +199,7 @@ describe('readQuickly() leaves to the strict parsers an index with', () => {
   })
 })
 
-describe('readQuickly() never takes what the strict parsers refuse:', () => {
+describe.runIf(HAS_ADDON)('readQuickly() never takes what the strict parsers refuse:', () => {
   const STRIDE = 41 // shares no factor with the number of variants at a place
   const note = '"__metadata__":{"k":"v"}'
   const header = utf8(`{${note},${A},${B},"":{"dtype":"F4","shape":[0],"data_offsets":[8,8]}}  `)

@@ -25,6 +25,7 @@ import {
   descriptorsIn,
   expectNothingOpen,
   fileOf,
+  HAS_ADDON,
   type RawTensor,
   refusal,
   temporaryFolder,
@@ -33,7 +34,7 @@ import {
   writeSharded,
 } from './support.ts'
 
-describe('readQuickly() is byte for byte what the strict parsers make', () => {
+describe.runIf(HAS_ADDON)('readQuickly() is byte for byte what the strict parsers make', () => {
   test('for random checkpoints with plain names, and is always had', async () => {
     const form = fc.constantFrom('compact', 'python', null)
     const metadata = fc.option(fc.dictionary(plainName, plainName, { maxKeys: 3 }))
@@ -77,7 +78,7 @@ describe('readQuickly() is byte for byte what the strict parsers make', () => {
   })
 })
 
-describe('openCheckpoint() takes files with a time of modification', () => {
+describe.runIf(HAS_ADDON)('openCheckpoint() takes files with a time of modification', () => {
   test.each(['1901-12-14', '1960-01-01', '1969-12-31T23:59:59.750Z', '2200-01-01', '2300-01-01'])(
     'of %s',
     async (day) => {
@@ -107,7 +108,7 @@ describe('openCheckpoint() takes files with a time of modification', () => {
   )
 })
 
-test('readQuickly() and the strict parsers agree on many names of one hash', async () => {
+test.runIf(HAS_ADDON)('readQuickly() and the strict parsers agree on many names of one hash', async () => {
   const tensors = collidingNames(2 ** 11).map((name) => tensor(name, 'U8', [0]))
   const entries = entriesOf([tensors])
   expect(await agrees(inFolder([tensors], indexJson(entries.toReversed())).source)).toEqual({ quick: true, code: 'ok' })
@@ -130,7 +131,7 @@ describe.skipIf(!existsSync(EXPECTED))('readQuickly() agrees with the strict par
     expect((await agrees(join(REAL, 'safetensors-jl-sharded', INDEX))).code).toBe('ok')
   })
 
-  test('published files, all of which it takes', async () => {
+  test.runIf(HAS_ADDON)('published files, all of which it takes', async () => {
     const taken = await Promise.all(files.map((file) => quickly([join(REAL, file)])))
     expect(files.filter((_, at) => taken[at] === null)).toEqual([])
   })
@@ -229,7 +230,7 @@ describe('openCheckpoint() refuses, with plain names and with others,', () => {
   })
 })
 
-describe('readQuickly() leaves nothing open', () => {
+describe.runIf(HAS_ADDON)('readQuickly() leaves nothing open', () => {
   test.each<[what: string, last: Uint8Array | null]>([
     ['where the last of many shards is missing', null],
     ['where the last of many shards is cut', fileOf([a]).subarray(0, 20)],

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { type Dtype, dtypeBits } from '@onecopy/safetensors'
+import { capabilities } from '@onecopy/sharedarraybuffer-utils'
 import { expect, onTestFinished } from 'vitest'
 import { collectGarbage } from '../../../test/until.ts'
 import type { CheckpointShare } from '../src/index.ts'
@@ -139,6 +140,9 @@ export async function expectNothingLeft(folder: string): Promise<void> {
   }
   expectNothingOpen(folder)
 }
+
+/** Whether files are mapped and read by compiled code here; tests that look at this cannot pass without. */
+export const HAS_ADDON: boolean = capabilities().backings.includes('file')
 
 const CHILDREN = new URL('./children/', import.meta.url)
 
