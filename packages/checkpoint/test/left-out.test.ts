@@ -19,7 +19,7 @@ describe('openCheckpoint() refuses an index', () => {
       const folder = folderWith([shard(1), shard(2), shard(3)], [shard(2)])
       const error = await refusal(openCheckpoint(folder + below))
       expect(error).toMatchObject({ code: 'SHARD_LEFT_OUT', path: `${folder}/${shard(1)}` })
-      expect(error.message).toContain(`names 1 shards`)
+      expect(error.message).toContain('names 1 shard, and')
       expect(error.message).toContain(`"${shard(1)}", "${shard(3)}"; fetch the right index`)
       expectNothingOpen(folder)
     },
@@ -38,6 +38,13 @@ describe('openCheckpoint() takes an index', () => {
   test('beside files that are no shards of its checkpoint by their names', async () => {
     const others = [shard(3, 2), shard(1, 4), 'model-mtp-of-00003.safetensors', 'extra.safetensors', `._${shard(3)}`]
     using checkpoint = await openCheckpoint(folderWith([shard(1), shard(2), ...others], [shard(1), shard(2)]))
+    expect(checkpoint.names).toEqual([shard(1), shard(2)])
+  })
+
+  test('beside a shard of its own without tensors, which it cannot name', async () => {
+    const folder = folderWith([shard(1), shard(2)], [shard(1), shard(2)])
+    write(folder, shard(3), fileOf([], { metadata: { format: 'pt' } }))
+    using checkpoint = await openCheckpoint(folder)
     expect(checkpoint.names).toEqual([shard(1), shard(2)])
   })
 

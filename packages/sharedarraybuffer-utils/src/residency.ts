@@ -22,7 +22,12 @@ export interface PopulateOptions {
 export function residentBytes(mapping: FileMapping, range?: ByteRange): number | null {
   const { begin, end } = range ?? { begin: 0, end: mapping.byteLength }
   const handle = mapping.handle({ begin, end })
-  return mapping.residencyVisible ? requireAddon().residentBytes(handle, begin, end) : null
+  if (!mapping.residencyVisible) return null
+  try {
+    return requireAddon().residentBytes(handle, begin, end)
+  } catch (error) {
+    throw fromNative(error, 'RESIDENCY_FAILED', `Cannot tell what of "${mapping.path}" is in RAM`)
+  }
 }
 
 /** Asks the kernel to read the ranges ahead; resolves when it has been asked, not when the pages are there. */

@@ -82,13 +82,13 @@ describe('addon', () => {
   })
 
   test('systemFailure() and fromNative() turn a failed system call into facts and a sentence, and nothing else', () => {
-    const native = Object.assign(new TypeError('mmap failed'), { errno: 12, syscall: 'mmap', path: '/x' })
-    const facts = { errno: 12, errnoName: 'ENOMEM', syscall: 'mmap', path: '/x' }
+    const native = Object.assign(new TypeError('mmap failed'), { errno: 13, syscall: 'mmap', path: '/x' })
+    const facts = { errno: 13, errnoName: 'EACCES', syscall: 'mmap', path: '/x' }
     expect(systemFailure(native)).toEqual(facts)
     expect(systemFailure(Object.assign(native, { actualBytes: 5 }))).toEqual({ ...facts, actualBytes: 5 })
     expect(fromNative(native, 'MAP_FAILED', 'Cannot map "/x"')).toMatchObject({
       ...{ ...facts, code: 'MAP_FAILED', actualBytes: 5, cause: native },
-      message: 'Cannot map "/x": mmap failed with ENOMEM',
+      message: 'Cannot map "/x": mmap failed with EACCES',
     })
     for (const other of [new TypeError('x'), 'text', null, undefined, { errno: 1, syscall: 'x' }]) {
       expect(systemFailure(other)).toBeNull()
