@@ -50,12 +50,20 @@ export async function locateFiles(source: CheckpointSource, options: LocateOptio
   const path = await toPath(source as string | URL)
   const found = await stat(path).catch((cause) => {
     const missing = systemCode(cause) === 'ENOENT' || systemCode(cause) === 'ENOTDIR'
-    const message = missing ? `No checkpoint at "${path}"` : `Cannot open "${path}": ${messageOf(cause)}`
+    const message = missing
+      ? `No checkpoint at "${path}"${hubHint(source)}`
+      : `Cannot open "${path}": ${messageOf(cause)}`
     throw new CheckpointError('SOURCE_NOT_FOUND', message, { path, cause })
   })
   if (found.isDirectory()) return locateInFolder(path, options)
   if (path.endsWith('.json')) return { label: path, indexPath: path }
   return { label: path, shardPaths: [path] }
+}
+
+/** Other libraries take a model's name in the hub where a path could stand. */
+function hubHint(source: CheckpointSource): string {
+  if (typeof source !== 'string' || !/^\w[\w.-]*\/[\w.-]+(?<!\.(?:safetensors|json))$/.test(source)) return ''
+  return `; a model in the Hugging Face cache is named ${HUB_PREFIX}${source}`
 }
 
 async function toPath(source: string | URL): Promise<string> {

@@ -209,6 +209,24 @@ describe('openCheckpoint() says of a folder without safetensors files', () => {
     expect(message).toContain('weights of other formats ("model.gguf", "model.onnx")')
   })
 
+  test('which other snapshots have what the one at hand has not', async () => {
+    const snapshots = join(temporaryFolder(), 'models--org--name', 'snapshots')
+    for (const [commit, file] of [
+      ['a', 'config.json'],
+      ['b', 'model.safetensors'],
+      ['c', 'unet/model.safetensors'],
+    ]) {
+      mkdirSync(join(snapshots, commit!, 'unet'), { recursive: true })
+      write(join(snapshots, commit!), file!, file!.endsWith('.json') ? '{}' : fileOf([tensor('a')]))
+    }
+    const { message } = await refusal(openCheckpoint(join(snapshots, 'a')))
+    expect(message).toContain(
+      '; these snapshots of it hold one: "hf:org/name@b"; to fetch what is missing: hf download',
+    )
+    expect((await refusal(openCheckpoint(join(snapshots, 'a', 'unet')))).message).toContain('"hf:org/name/unet@c"')
+    expect((await refusal(openCheckpoint(join(snapshots, 'a', 'vae')))).message).not.toContain('these snapshots')
+  })
+
   test('that it is a cache of the hub, and which models are in it', async () => {
     const folder = temporaryFolder()
     for (const name of ['models--org--name', 'models--gpt2', '.locks']) mkdirSync(join(folder, name))

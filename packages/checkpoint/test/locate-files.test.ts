@@ -223,6 +223,15 @@ describe('locateFiles() refuses', () => {
     }
   })
 
+  test('the name that a model has in the hub, and says how the cache is named', async () => {
+    const { code, message } = await refusal(locateFiles('some-org/Some-Model.v1'))
+    expect(code).toBe('SOURCE_NOT_FOUND')
+    expect(message).toMatch(/; a model in the Hugging Face cache is named hf:some-org\/Some-Model\.v1$/)
+    for (const path of ['none/x.safetensors', './none/x', '../x', 'none', 'a/b/none']) {
+      expect((await refusal(locateFiles(path))).message).not.toContain('hf:')
+    }
+  })
+
   test.each([
     ['https://example.org/model.safetensors'],
     ['s3://bucket/model'],

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import { quoteName } from '@onecopy/safetensors'
 import { downloadCommand, hubPlaceOf } from '../hub-cache.ts'
 import { CONVERSION } from './cure.ts'
-import { weightsElsewhere } from './weights-elsewhere.ts'
+import { otherSnapshots, weightsElsewhere } from './weights-elsewhere.ts'
 
 /** Endings that programs give to a file as long as its download is not finished. */
 const UNFINISHED = ['.incomplete', '.part', '.partial', '.crdownload', '.download', '.aria2', '.tmp']
@@ -29,6 +29,7 @@ export async function explainAbsence(
         ]
       : [await interruptedDownload(path, path), elsewhere]
   const place = hubPlaceOf(path)
+  if (place !== null) reasons.push(await otherSnapshots(path, place))
   if (place !== null && elsewhere === null)
     reasons.push(`to fetch what is missing: ${downloadCommand(place.repository, place.snapshot)}`)
   const known = reasons.filter((reason) => reason !== null)

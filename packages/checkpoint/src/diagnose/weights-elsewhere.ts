@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { quoteName } from '@onecopy/safetensors'
 import { weightFilesOf } from '../folder-contents.ts'
-import { hubPlaceOf } from '../hub-cache.ts'
+import { type HubPlace, hubPlaceOf } from '../hub-cache.ts'
 import { CONVERSION } from './cure.ts'
 
 /** Sub-folders that are looked into, and names that a message lists. */
@@ -32,6 +32,22 @@ export async function weightsElsewhere(folder: string): Promise<string | null> {
   if (others.length > 0)
     reasons.push(`it holds weights of other formats (${listed(others)}); onecopy reads only safetensors`)
   return reasons.length === 0 ? null : reasons.join('; ')
+}
+
+/** Snapshots of a model that have weights where this one has none: a newer commit may have brought some small files only. */
+export async function otherSnapshots(path: string, { repository, folder, snapshot }: HubPlace): Promise<string | null> {
+  if (snapshot === undefined) return null
+  const snapshots = join(folder, 'snapshots')
+  const below = relative(join(snapshots, snapshot), path)
+  const commits = (await readdir(snapshots).catch(() => [])).filter((commit) => commit !== snapshot).sort()
+  const found = await foldersWithWeights(
+    snapshots,
+    commits.map((commit) => join(commit, below)),
+    1,
+  )
+  if (found.length === 0) return null
+  const source = join(repository, below)
+  return `these snapshots of it hold one: ${listed(found.map((name) => `hf:${source}@${name.split('/')[0]}`))}`
 }
 
 /** Those with weights in them; where there are none, those a floor below. */
