@@ -13,7 +13,7 @@ export interface NumberedShard {
   /** As in {@link WeightFiles}. */
   readonly base: string
   readonly name: string
-  readonly number: number // from 1
+  readonly number: number // from 1, of some from 0
   readonly count: number
 }
 
@@ -27,7 +27,7 @@ const NUMBERED = /^(?<base>.+)[-_](?<number>\d{1,9})-of-(?<count>\d{1,9})(?:\.(?
 export function numberedShard(name: string): NumberedShard | null {
   const { base, late, ...numbers } = NUMBERED.exec(name)?.groups ?? {}
   const [number, count] = [Number(numbers['number']), Number(numbers['count'])]
-  if (base === undefined || number < 1 || number > count) return null
+  if (base === undefined || count < 1 || number > count) return null
   return { base: joined(base, late), name, number, count }
 }
 
@@ -49,15 +49,28 @@ export function weightFilesOf(names: readonly string[]): readonly WeightFiles[] 
   return [...found].map(([base, files]) => ({ base, ...files }))
 }
 
+/** How many shards of one name there are by what their names say. */
+export function shardCountOf(shards: readonly NumberedShard[]): number {
+  const [first, last] = numbersOf(shards)
+  return last - first + 1
+}
+
 /** The numbers that are missing among shards of one name, by how many their names say there are; in their order. */
 export function missingNumbers(shards: readonly NumberedShard[]): readonly number[] {
-  const { count = 0 } = shards[0] ?? {}
+  const [first, last] = numbersOf(shards)
   const there = new Set(shards.map(({ number }) => number))
   const missing: number[] = []
-  for (let number = 1; number <= count && missing.length <= MAX_MISSING; number++) {
+  for (let number = first; number <= last && missing.length <= MAX_MISSING; number++) {
     if (!there.has(number)) missing.push(number)
   }
   return missing
+}
+
+/** First and last. Who begins at 0 ends below the count, or at it, as gpt-oss does: its "of 2" are three. */
+function numbersOf(shards: readonly NumberedShard[]): readonly [number, number] {
+  const { count = 0 } = shards[0] ?? {}
+  if (shards.every(({ number }) => number > 0)) return [1, count]
+  return [0, shards.some(({ number }) => number === count) ? count : count - 1]
 }
 
 /** A name may claim a hundred million shards. */

@@ -1,6 +1,6 @@
 import { quoteName } from '@onecopy/safetensors'
 import { CheckpointError } from './errors.ts'
-import { missingNumbers, type NumberedShard, type WeightFiles } from './folder-contents.ts'
+import { missingNumbers, type NumberedShard, shardCountOf, type WeightFiles } from './folder-contents.ts'
 
 /** Names that a message lists at most. */
 const MAX_LISTED = 5
@@ -45,13 +45,12 @@ function shardsWithoutIndex(shards: readonly NumberedShard[]): string {
   const missing = missingNumbers(shards)
   if (counts.size > 1)
     return `holds shards of ${counts.size} checkpoints (${listed(names)}), and no index: name the list of shards`
-  const [count] = counts
   if (missing.length === 0) {
-    return `holds ${count} shards (${listed(names)}), and not the index that belongs to them: fetch it, or name the list of shards`
+    return `holds ${shards.length} shards (${listed(names)}), and not the index that belongs to them: fetch it, or name the list of shards`
   }
   const numbers = missing.slice(0, MAX_LISTED * 4).join(', ')
   const more = missing.length > MAX_LISTED * 4 ? ', …' : ''
-  return `holds ${shards.length} of ${count} shards (${listed(names)}), and no index; missing: ${missing.length === 1 ? 'number' : 'numbers'} ${numbers}${more}`
+  return `holds ${shards.length} of ${shardCountOf(shards)} shards (${listed(names)}), and no index; missing: ${missing.length === 1 ? 'number' : 'numbers'} ${numbers}${more}`
 }
 
 /** The variants to choose from, where the groups differ in nothing else; null where they differ in more. */

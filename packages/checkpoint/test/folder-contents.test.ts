@@ -1,8 +1,15 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, renameSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { tries } from '../../../test/many-inputs.ts'
-import { missingNumbers, numberedShard, weightFilesOf, withoutAppleDouble } from '../src/folder-contents.ts'
+import {
+  missingNumbers,
+  numberedShard,
+  shardCountOf,
+  weightFilesOf,
+  withoutAppleDouble,
+} from '../src/folder-contents.ts'
 import { openCheckpoint, saveCheckpoint } from '../src/index.ts'
 import { refusal, temporaryFolder } from './support.ts'
 
@@ -108,6 +115,7 @@ describe('numberedShard()', () => {
     ['model_5-of-72.safetensors', 'model', 5, 72],
     ['model.fp16-00001-of-000163.safetensors', 'model.fp16', 1, 163],
     ['model-00001-of-00002.fp16.safetensors', 'model.fp16', 1, 2],
+    ['model-00000-of-00002.safetensors', 'model', 0, 2],
   ])('%s', (name, base, number, count) => {
     expect(numberedShard(name)).toEqual({ name, base, number, count })
   })
@@ -115,13 +123,36 @@ describe('numberedShard()', () => {
   test.each([
     'model.safetensors',
     'model-00003-of-00002.safetensors',
-    'model-00000-of-00002.safetensors',
+    'model-00000-of-00000.safetensors',
     'model-of-00002.safetensors',
     '-00001-of-00002.safetensors',
     'model-00001-of-00002.bin',
   ])('%s is none', (name) => {
     expect(numberedShard(name)).toBeNull()
   })
+})
+
+test.each([
+  { numbers: [1, 2, 3], count: 3, missing: [], all: 3 },
+  { numbers: [2], count: 3, missing: [1, 3], all: 3 },
+  { numbers: [0, 1, 2], count: 3, missing: [], all: 3 }, // from zero
+  { numbers: [0, 2], count: 3, missing: [1], all: 3 },
+  { numbers: [0, 1, 2], count: 2, missing: [], all: 3 }, // as gpt-oss
+  { numbers: [0, 2], count: 2, missing: [1], all: 3 },
+  { numbers: [0], count: 1, missing: [], all: 1 },
+])('missingNumbers() of $numbers of $count: $missing', ({ numbers, count, missing, all }) => {
+  const shards = numbers.map((number) => ({ base: 'x', name: `x${number}`, number, count }))
+  expect(missingNumbers(shards)).toEqual(missing)
+  expect(shardCountOf(shards)).toBe(all)
+})
+
+test('a folder with the first of several shards that count from zero does not open as a whole checkpoint', async () => {
+  const folder = temporaryFolder()
+  await saveCheckpoint(folder, TENSORS)
+  renameSync(join(folder, 'model.safetensors'), join(folder, 'model-00000-of-00002.safetensors'))
+  const { code, message } = await refusal(openCheckpoint(folder))
+  expect(code).toBe('SOURCE_AMBIGUOUS')
+  expect(message).toContain('holds 1 of 2 shards ("model-00000-of-00002.safetensors"), and no index; missing: number 1')
 })
 
 test('missingNumbers() of shards that claim to be of a hundred million', () => {

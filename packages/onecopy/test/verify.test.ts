@@ -144,6 +144,20 @@ describe('verify', () => {
     expect(alone.stdout).toContain('· This is shard 1 of 4 alone; the others were not looked at')
   })
 
+  test('numbers from zero are as good as numbers from one', async () => {
+    const folder = temporaryFolder()
+    await saveTwoShards(folder)
+    const numbers: Readonly<Record<string, string>> = { [FIRST]: '00000', [SECOND]: '00001' }
+    const renamed = (name: string): string => name.replace(/0000\d(?=-of)/, numbers[name]!)
+    for (const name of [FIRST, SECOND]) renameSync(join(folder, name), join(folder, renamed(name)))
+    editIndex(folder, (index) => {
+      for (const [tensor, name] of Object.entries(index.weight_map)) index.weight_map[tensor] = renamed(name)
+    })
+    const { code, stdout } = await onecopy('verify', folder)
+    expect(stdout).toContain('The checkpoint is sound.')
+    expect(code).toBe(0)
+  })
+
   test('a file that is another is said to be that, with what mends it', async () => {
     const folder = temporaryFolder()
     await saveTwoShards(folder)

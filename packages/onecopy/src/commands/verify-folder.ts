@@ -1,6 +1,13 @@
 import { readdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { CheckpointError, missingNumbers, type NumberedShard, numberedShard, saveRemains } from '@onecopy/checkpoint'
+import {
+  CheckpointError,
+  missingNumbers,
+  type NumberedShard,
+  numberedShard,
+  saveRemains,
+  shardCountOf,
+} from '@onecopy/checkpoint'
 import { quoteName } from '@onecopy/safetensors'
 import { formatCount } from '../terminal/units.ts'
 import type { CheckpointSummary } from './checkpoint-summary.ts'
@@ -16,12 +23,12 @@ export function assertAllNumbers({ label, shards }: CheckpointSummary, hasIndex:
   // Whoever names one shard of many wants that one looked at.
   if (shards.length < 2 && !hasIndex) return
   for (const series of seriesOf(shards.map(({ name }) => name)).values()) {
-    const { base, count } = series[0]!
+    const { base } = series[0]!
     const missing = missingNumbers(series)
     if (missing.length === 0) continue
     const numbers = missing.slice(0, MAX_LISTED).join(', ')
     const more = missing.length > MAX_LISTED ? ', …' : ''
-    const message = `By their names there are ${count} shards of ${quoteName(base)}, and here are ${series.length}; missing: ${numbers}${more}`
+    const message = `By their names there are ${shardCountOf(series)} shards of ${quoteName(base)}, and here are ${series.length}; missing: ${numbers}${more}`
     throw new CheckpointError('SHARD_NOT_FOUND', message, { path: label })
   }
 }
