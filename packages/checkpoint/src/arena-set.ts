@@ -24,6 +24,15 @@ export interface ArenaHold {
 
 type Gather = (parts: readonly GatheredPart[], options: GatherOptions) => Promise<Arena>
 
+/** What a selection needs of the arenas that are there, and what had to be gathered for it. */
+export interface FoundArenas {
+  readonly used: readonly Arena[]
+  readonly made: Arena | null
+}
+
+/** @param reserve as `GatherOptions.reserve`, called at most once */
+type Find = (held: readonly Arena[], reserve: (byteLength: number) => void) => Promise<FoundArenas>
+
 /** The arenas of one checkpoint: each part is gathered once, and goes when nobody holds it any more. */
 export class ArenaSet {
   readonly #gather: Gather
@@ -43,18 +52,25 @@ export class ArenaSet {
     return sum
   }
 
+  /** Gathers what of the parts is not here yet, and holds all of them. */
+  hold(parts: readonly GatheredPart[], options: GatherOptions = {}): Promise<ArenaHold> {
+    return this.holdFound(async (held, reserve) => {
+      const { used, missing } = splitParts(parts, held)
+      if (missing.length === 0) return { used, made: null }
+      reserve(bytesOf(missing))
+      return { used, made: await this.#gather(missing, options) }
+    }, options)
+  }
+
   /**
-   * Gathers what of the parts is not here yet, and holds all of them.
-   * @param parts a function works them out when their turn has come: they may be far larger than what asks for them
+   * Holds what is found, or gathered, by somebody else.
+   * @param find is called when its turn has come: what it works out may be far larger than what asks for it
    */
-  hold(
-    parts: readonly GatheredPart[] | (() => readonly GatheredPart[]),
-    options: GatherOptions = {},
-  ): Promise<ArenaHold> {
+  holdFound(find: Find, options: Pick<GatherOptions, 'signal' | 'reserve'> = {}): Promise<ArenaHold> {
     const held = this.#queue.then(() => {
       options.signal?.throwIfAborted()
       this.#assertOpen()
-      return this.#hold(typeof parts === 'function' ? parts() : parts, options)
+      return this.#hold(find, options)
     })
     this.#queue = held.catch(() => {})
     return held
@@ -76,33 +92,22 @@ export class ArenaSet {
     this.#closed = true
   }
 
-  async #hold(parts: readonly GatheredPart[], options: GatherOptions): Promise<ArenaHold> {
-    const used = new Set<Arena>()
-    const missing = new Map<string, GatheredPart>()
-    for (const part of parts) {
-      const arena = this.#find(part)
-      if (arena === undefined) missing.set(part.key, part)
-      else used.add(arena)
-    }
+  async #hold(find: Find, options: Pick<GatherOptions, 'reserve'>): Promise<ArenaHold> {
     // What is there must not go while the rest is gathered.
-    const there = this.#count([...used])
+    const there = this.#count([...this.#holders.keys()])
+    let counted: (() => void) | undefined
     try {
-      if (missing.size === 0) return this.#count([...used])
-      const wanted = [...missing.values()]
-      const byteLength = wanted.reduce((sum, { slice }) => sum + slice.byteLength, 0)
-      const counted = options.reserve?.(byteLength)
-      try {
-        const arena = await this.#gather(wanted, options)
-        if (this.#closed) arena.memory.close()
-        this.#assertOpen()
-        return this.#count([...used, arena])
-      } catch (error) {
-        this.#assertOpen(error) // gathering from memory that is closed fails in ways of its own
-        throw error
-      } finally {
-        counted?.()
-      }
+      const { used, made } = await find(there.arenas, (byteLength) => {
+        counted = options.reserve?.(byteLength)
+      })
+      if (this.#closed) made?.memory.close()
+      this.#assertOpen()
+      return this.#count(made === null ? used : [...used, made])
+    } catch (error) {
+      this.#assertOpen(error) // gathering from memory that is closed fails in ways of its own
+      throw error
     } finally {
+      counted?.()
       there.release()
     }
   }
@@ -111,11 +116,6 @@ export class ArenaSet {
     if (!this.#closed) return
     const message = 'The checkpoint was closed before all selected parts of it were gathered'
     throw new CheckpointError('CHECKPOINT_CLOSED', message, { cause })
-  }
-
-  #find(part: GatheredPart): Arena | undefined {
-    for (const arena of this.#holders.keys()) if (holdsPart(arena, part)) return arena
-    return undefined
   }
 
   #count(arenas: readonly Arena[]): ArenaHold {
@@ -135,6 +135,26 @@ export class ArenaSet {
     }
     return { arenas, release }
   }
+}
+
+/** Which arenas have some of the parts, and the parts that none has, each once. */
+export function splitParts(
+  parts: readonly GatheredPart[],
+  arenas: readonly Arena[],
+): { used: readonly Arena[]; missing: readonly GatheredPart[] } {
+  const used = new Set<Arena>()
+  const missing = new Map<string, GatheredPart>()
+  for (const part of parts) {
+    const arena = arenas.find((each) => holdsPart(each, part))
+    if (arena === undefined) missing.set(part.key, part)
+    else used.add(arena)
+  }
+  return { used: [...used], missing: [...missing.values()] }
+}
+
+/** Of all parts together. */
+export function bytesOf(parts: readonly GatheredPart[]): number {
+  return parts.reduce((sum, { slice }) => sum + slice.byteLength, 0)
 }
 
 function isSameMemory(a: ShardMemory, b: ShardMemory): boolean {

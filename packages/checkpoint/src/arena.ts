@@ -130,17 +130,32 @@ export function gatherHeapArena(
   return { memory: new HeapCopy(`arena of ${label}`, byteLength, buffers), byteLength, dataOffset, header }
 }
 
+/** Headers up to here are parsed as soon as an arena comes, in bytes: a millisecond or two. */
+const PARSED_AT_ONCE = 64 * 1024
+
 /**
- * An arena that another process gathered.
+ * An arena that another process or thread gathered. A long header is parsed when somebody asks for it: who only passes the memory on
+ * does not.
  * @throws SafetensorsError when the memory is none
  */
 export function readArena(memory: FileMapping): Arena {
   const { byteLength } = memory
   const prefix = readStart(memory, Math.min(HEADER_PREFIX_BYTES, byteLength))
   const dataOffset = HEADER_PREFIX_BYTES + readHeaderLength(prefix, byteLength)
-  const json = readStart(memory, dataOffset).subarray(HEADER_PREFIX_BYTES)
-  const header = parseHeader(json, byteLength - dataOffset)
-  return { memory, byteLength, dataOffset, header }
+  const parse = (): Header => {
+    const json = readStart(memory, dataOffset).subarray(HEADER_PREFIX_BYTES)
+    return parseHeader(json, byteLength - dataOffset)
+  }
+  let parsed = dataOffset <= PARSED_AT_ONCE ? parse() : null
+  return {
+    memory,
+    byteLength,
+    dataOffset,
+    get header(): Header {
+      parsed ??= parse()
+      return parsed
+    },
+  }
 }
 
 /** Not by a buffer over the memory, which would keep it until a garbage collection. */

@@ -12,6 +12,7 @@ import { type CheckpointOrigin, type FollowOptions, leasedElsewhere, type NewVer
 import { readConfigBeside } from './config-file.ts'
 import { Directory, type ShardInfo } from './directory.ts'
 import { CheckpointError } from './errors.ts'
+import type { Gathering } from './gathering.ts'
 import { nearestNames } from './nearest-names.ts'
 import {
   evictShards,
@@ -57,6 +58,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
   #config: Readonly<Record<string, unknown>> | null | undefined
   /** Made with the first part. */
   #arenas: ArenaSet | null = null
+  #gathering: Gathering | null = null
   readonly #bytes: readonly TensorBytes[]
   readonly #views = new Map<string, TensorView>()
   #closed = false
@@ -295,14 +297,18 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
 
   /**
    * The arenas that a selection needs, for handing them to another process, which passes them to `selectWith`.
-   * @param selection a function gives it when its turn has come, one after the other
-   * @throws as `select` does
+   * @param selection as JSON, from somebody else: what it says is worked out in a thread of its own, one after the other, since a
+   * few bytes can ask for seconds of work
+   * @throws as `select` does; SyntaxError for what is no JSON
    */
-  async holdArenas(selection: Selection | (() => Selection), options: GatherOptions = {}): Promise<ArenaHold> {
+  async holdArenas(selection: Selection | string, options: GatherOptions = {}): Promise<ArenaHold> {
     const tools = loadedSelectionTools() ?? (await loadSelecting())
     const arenas = this.#arenaSet(tools)
-    if (typeof selection !== 'function') return arenas.hold(this.#partsOf(tools, selection).gathered, options)
-    return arenas.hold(() => this.#partsOf(tools, selection()).gathered, options)
+    if (typeof selection !== 'string') return arenas.hold(this.#partsOf(tools, selection).gathered, options)
+    this.#assertOpen()
+    this.#gathering ??= new tools.Gathering(this.label, this.#directory.buffer, this.#memory)
+    const gathering = this.#gathering
+    return arenas.holdFound((held, reserve) => gathering.find(selection, held, reserve, options.signal), options)
   }
 
   /**
@@ -444,6 +450,7 @@ export class Checkpoint extends EventEmitter<{ version: [NewVersion] }> implemen
     this.#views.clear()
     for (const shard of this.#memory) shard.close()
     this.#arenas?.close()
+    this.#gathering?.close()
     this.#origin?.release()
   }
 

@@ -1,5 +1,6 @@
 export { readArena } from './arena.ts'
 export { ArenaSet } from './arena-set.ts'
 export { gatherFromMemory } from './gather-parts.ts'
+export { Gathering } from './gathering.ts'
 export { narrow } from './narrow.ts'
 export { selectParts } from './select-parts.ts'

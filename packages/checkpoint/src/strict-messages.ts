@@ -1,4 +1,9 @@
 import { SafetensorsError, type SafetensorsErrorCode, type SafetensorsErrorFields } from '@onecopy/safetensors'
+import {
+  SharedMemoryError,
+  type SharedMemoryErrorCode,
+  type SharedMemoryErrorFields,
+} from '@onecopy/sharedarraybuffer-utils'
 import { CheckpointError, type CheckpointErrorCode, type CheckpointErrorFields } from './errors.ts'
 import type { StrictParser } from './strict-parser.ts'
 
@@ -14,6 +19,7 @@ export type StrictAnswer = { readonly value: readonly string[] | SharedArrayBuff
 export type PackedError =
   | { kind: 'safetensors'; code: SafetensorsErrorCode; message: string; fields: SafetensorsErrorFields }
   | { kind: 'checkpoint'; code: CheckpointErrorCode; message: string; fields: CheckpointErrorFields }
+  | { kind: 'memory'; code: SharedMemoryErrorCode; message: string; fields: SharedMemoryErrorFields }
   | { kind: 'other'; error: unknown }
 
 export function packError(error: unknown): PackedError {
@@ -26,6 +32,12 @@ export function packError(error: unknown): PackedError {
     const fields = { ...(path !== undefined && { path }), ...(tensor !== undefined && { tensor }) }
     return { kind: 'checkpoint', code, message, fields: { ...fields, ...(candidates && { candidates }) } }
   }
+  if (error instanceof SharedMemoryError) {
+    const { code, message, path, syscall, errno, errnoName, actualBytes, expectedBytes } = error
+    const fields = { path, syscall, errno, errnoName, actualBytes, expectedBytes }
+    const known = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
+    return { kind: 'memory', code, message, fields: known }
+  }
   return { kind: 'other', error }
 }
 
@@ -33,5 +45,6 @@ export function packError(error: unknown): PackedError {
 export function unpackError(packed: PackedError): unknown {
   if (packed.kind === 'safetensors') return new SafetensorsError(packed.code, packed.message, packed.fields)
   if (packed.kind === 'checkpoint') return new CheckpointError(packed.code, packed.message, packed.fields)
+  if (packed.kind === 'memory') return new SharedMemoryError(packed.code, packed.message, packed.fields)
   return packed.error
 }

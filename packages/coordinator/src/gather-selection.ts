@@ -22,8 +22,7 @@ export async function gatherSelection(
   const reserve = (byteLength: number): (() => void) =>
     budget.reserve(byteLength, `An arena of checkpoint "${checkpoint}"`)
   try {
-    // Only read when its turn has come: what a selection is made of may be far larger than its text.
-    return await version.memory!.checkpoint.holdArenas(() => JSON.parse(selection), { reserve, signal })
+    return await version.memory!.checkpoint.holdArenas(selection, { reserve, signal })
   } catch (cause) {
     if (cause instanceof CoordinatorError || signal.aborted) throw cause
     const reason = cause instanceof Error ? cause.message : String(cause)

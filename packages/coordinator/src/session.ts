@@ -9,6 +9,7 @@ import {
   type CoordinatorMessage,
   type CoordinatorStatus,
   fitStatus,
+  MAX_FRAME_BYTES,
   type Resume,
   toWire,
 } from '@onecopy/protocol'
@@ -27,6 +28,9 @@ const MAX_LEASES = 1024
 
 /** Names that one client resumed in vain and wants to hear of, at a time. */
 const MAX_MISSED = 1024
+
+/** Text of selections whose answers one client waits for, in bytes: more than any program asks for at a time. */
+const MAX_WAITING_BYTES = 8 * MAX_FRAME_BYTES
 
 /** What a session asks of its coordinator. */
 export interface SessionHost {
@@ -61,6 +65,9 @@ export class Session {
   readonly #missed = new Set<string>()
   readonly #end = new AbortController()
   #requests = 0
+  #selectionBytes = 0
+  /** The end of what is gathered for this client: one at a time, so that it is never far ahead of others in the queue. */
+  #gathered: Promise<unknown> = Promise.resolve()
 
   /** @param publishers who may publish, for telling a client that may not; null when it may */
   constructor(
@@ -171,16 +178,37 @@ export class Session {
     }
   }
 
-  async #acquire({ id, checkpoint: name, version: number, waitMs, selection }: Acquire): Promise<void> {
+  async #acquire(message: Acquire): Promise<void> {
+    const { checkpoint: name, version: number, waitMs, selection } = message
     const { registry } = this.#host
     const { signal } = this.#end
-    const lease = await registry.until(name, () => registry.acquire(name, number, signal), waitMs, signal)
+    const byteLength = selection === null ? 0 : Buffer.byteLength(selection)
+    if (this.#selectionBytes + byteLength > MAX_WAITING_BYTES) {
+      const text = `The client waits for selections of ${this.#selectionBytes} bytes already; at most ${MAX_WAITING_BYTES} may wait`
+      throw new CoordinatorError('CLIENT_REFUSED', text)
+    }
+    this.#selectionBytes += byteLength
+    try {
+      const lease = await registry.until(name, () => registry.acquire(name, number, signal), waitMs, signal)
+      await this.#acquireWith(lease, message)
+    } finally {
+      this.#selectionBytes -= byteLength
+    }
+  }
+
+  async #acquireWith(lease: Lease, { id, checkpoint: name, selection }: Acquire): Promise<void> {
+    const { registry } = this.#host
+    const { signal } = this.#end
     const { version } = lease
     let arenas: ArenaHold = NO_ARENAS
     try {
-      if (selection !== null) arenas = await gatherSelection(version, selection, registry.budget, this.#end.signal)
+      if (selection !== null) {
+        const gathering = this.#gathered.then(() => gatherSelection(version, selection, registry.budget, signal))
+        this.#gathered = gathering.catch(() => {})
+        arenas = await gathering
+      }
       // The client may be gone by now; then nobody would ever give this lease back.
-      this.#end.signal.throwIfAborted()
+      signal.throwIfAborted()
       this.#grant(id, lease, arenas)
     } catch (error) {
       this.#giveUp({ lease, arenas })

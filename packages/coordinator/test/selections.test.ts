@@ -277,3 +277,58 @@ describe('arenas that are handed back', () => {
     },
   )
 })
+
+/** A few kilobytes of JSON that make 2^16 boxes of each tensor. */
+const SCATTERED = Array.from({ length: 256 }, (_, at) => [2 * at, 2 * at + 1])
+const LABORIOUS = JSON.stringify({ tensors: ['a', 'b'].map((name) => ({ name, ranges: [SCATTERED, SCATTERED] })) })
+
+describe('a selection that takes long to work out', () => {
+  beforeEach(async () => {
+    model = await saveMatrices(join(folder, 'large'), { rows: 512, columns: 512 })
+  })
+
+  it('holds up nobody who asks for something else', async () => {
+    await serve()
+    const [client, other] = [await TestClient.connect(socket), await TestClient.connect(socket)]
+    let answered = false
+    const laborious = client.acquire('m', null, 0, LABORIOUS).finally(() => {
+      answered = true
+    })
+    let rounds = 0
+    for (; !answered; rounds++) expect((await other.ask({ type: 'status' })).message.type).toBe('status')
+    expect(rounds).toBeGreaterThan(3)
+    const { granted } = await laborious
+    expect(granted.arenas[0]!.byteLength).toBeGreaterThan(2 * 256 * 256)
+  })
+
+  it('is worked out once at a time for each client, so that others have their turns between', async () => {
+    await serve()
+    const [hostile, other] = [await TestClient.connect(socket), await TestClient.connect(socket)]
+    const order: string[] = []
+    const many = Array.from({ length: 4 }, async () => {
+      await hostile.acquire('m', null, 0, LABORIOUS)
+      order.push('laborious')
+    })
+    // Answered after the requests above have come.
+    await hostile.ask({ type: 'release', lease: 0 })
+    await other.acquire('m', null, 0, TEN_COLUMNS)
+    order.push('other')
+    await Promise.all(many)
+    expect(order.indexOf('other')).toBeLessThan(2)
+  })
+
+  it('may wait with so many bytes of others as one client may have waiting, and not more', async () => {
+    await serve()
+    const client = await TestClient.connect(socket)
+    const long = `${TEN_COLUMNS}${' '.repeat(3 * 2 ** 20)}`
+    const refused: (string | undefined)[] = []
+    for (let asked = 0; asked < 30 && refused.length === 0; asked++) {
+      client.acquire('later', null, 60_000, long).catch((error: { code?: string }) => refused.push(error.code))
+      // Answered when the request before has come.
+      await client.ask({ type: 'release', lease: 0 })
+      if (asked < 20) expect(refused).toEqual([])
+    }
+    expect(refused).toEqual(['CLIENT_REFUSED'])
+    await client.acquire('m', null, 0, TEN_COLUMNS)
+  })
+})

@@ -1,6 +1,6 @@
 import type { Dtype } from './dtype.ts'
 import { quoteName, SafetensorsError } from './errors.ts'
-import { isExtent, resolveSelected, type SelectedRange, type SelectedSlice } from './selected-slice.ts'
+import { extentsOf, isExtent, resolveSelected, type SelectedRange, type SelectedSlice } from './selected-slice.ts'
 
 /** One tensor of a {@link Selection}, or a part of it. */
 export interface SelectedTensor {
@@ -18,6 +18,9 @@ export interface Selection {
 
 /** What a selection is checked against: a tensor's dtype and shape, or undefined for a name that there is not. */
 type Lookup<Info> = (name: string) => Info | undefined
+
+// Half a gigabyte of boxes: twice as many as the largest checkpoint seen has tensors (497,000).
+const MAX_SELECTED_BOXES = 2 ** 20
 
 interface TensorForm {
   readonly dtype: Dtype
@@ -43,8 +46,8 @@ export function validateSelection(selection: Selection, lookup: Lookup<TensorFor
  *
  * @param lookup gives a tensor's dtype and shape, undefined for a name that there is not
  * @returns the parts in the order of the selection
- * @throws SafetensorsError SAFETENSORS_INVALID_SELECTION for a wrong form, an unknown name or a name given twice, and as
- * `resolveSlice` does for ranges that do not fit their tensor.
+ * @throws SafetensorsError SAFETENSORS_INVALID_SELECTION for a wrong form, an unknown name, a name given twice or more than 2^20
+ * boxes together, and as `resolveSlice` does for ranges that do not fit their tensor.
  */
 export function resolveSelection<Info extends TensorForm>(
   selection: Selection,
@@ -56,7 +59,8 @@ export function resolveSelection<Info extends TensorForm>(
     throw invalid('The layout of a selection must be a sha256 in 64 lower-case hexadecimal digits')
   }
   const seen = new Set<string>()
-  return Array.from(selection.tensors as readonly SelectedTensor[], (selected) => {
+  let boxes = 0
+  const found = Array.from(selection.tensors as readonly SelectedTensor[], (selected) => {
     const name = selected?.name
     if (typeof name !== 'string') throw invalid('Every selected tensor must be an object with a name')
     refuseOthers(selected)
@@ -73,6 +77,15 @@ export function resolveSelection<Info extends TensorForm>(
       const form = '[start, stop], or an array of several such that are not empty, rise and do not touch'
       throw invalid(`The range of dimension ${wrong} of tensor ${quoteName(name)} must be ${form}`, name)
     }
+    boxes += ranges.reduce((product: number, range: SelectedRange) => product * extentsOf(range).length, 1)
+    return { name, ranges, info }
+  })
+  // Before any of them is made.
+  if (boxes > MAX_SELECTED_BOXES) {
+    const most = `there must be at most ${MAX_SELECTED_BOXES}`
+    throw invalid(`The parts of the ${found.length} selected tensors have ${boxes} boxes together: ${most}`)
+  }
+  return found.map(({ name, ranges, info }) => {
     return { name, ranges, slice: resolveSelected(info.dtype, info.shape, ranges, name), info }
   })
 }

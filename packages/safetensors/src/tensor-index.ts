@@ -59,12 +59,13 @@ export function tensorIndex(shards: readonly IndexedShard[], tensors: readonly I
     if (shards[shard] !== undefined) continue
     throw new RangeError(`Tensor ${quoteName(name)} is in shard ${shard}, but there are ${shards.length} shards`)
   }
+  const lines = new Map<number, string>()
   const order = Array.from(shards.keys()).sort(
     (a, b) =>
       compareUtf8(shards[a]!.name, shards[b]!.name) ||
       shards[a]!.byteLength - shards[b]!.byteLength ||
       // Files of different folders may have the same name: what they hold tells them apart.
-      compareUtf8(linesOf(tensors, a), linesOf(tensors, b)),
+      compareUtf8(linesOf(tensors, a, lines), linesOf(tensors, b, lines)),
   )
   const places: number[] = []
   for (const [place, shard] of order.entries()) places[shard] = place
@@ -78,9 +79,18 @@ export function tensorIndex(shards: readonly IndexedShard[], tensors: readonly I
   }
 }
 
-function linesOf(tensors: readonly IndexedTensor[], shard: number): string {
-  const lines = tensors.filter((tensor) => tensor.shard === shard).map((tensor) => lineOf(tensor, 0))
-  return lines.sort().join('\n')
+/** @param known the lines of all shards, made when they are first asked for: most indexes need none */
+function linesOf(tensors: readonly IndexedTensor[], shard: number, known: Map<number, string>): string {
+  if (known.size === 0) {
+    const lists = new Map<number, string[]>()
+    for (const tensor of tensors) {
+      const list = lists.get(tensor.shard)
+      if (list === undefined) lists.set(tensor.shard, [lineOf(tensor, 0)])
+      else list.push(lineOf(tensor, 0))
+    }
+    for (const [number, list] of lists) known.set(number, list.sort().join('\n'))
+  }
+  return known.get(shard) ?? ''
 }
 
 /**

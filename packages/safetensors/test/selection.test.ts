@@ -129,6 +129,16 @@ describe('validateSelection()', () => {
     expect(outcome(() => validate(JSON.parse(JSON.stringify(selection))))).toBe('ok')
   })
 
+  test('refuses more boxes together than can be listed, though each tensor may have its own', () => {
+    const every = Array.from({ length: 512 }, (_, at): [number, number] => [2 * at, 2 * at + 1])
+    const tensors = Array.from({ length: 5 }, (_, at) => ({ name: `${at}`, ranges: [every, every] }))
+    const select = (): void => validateSelection({ tensors }, () => ({ dtype: 'U8', shape: [1024, 1024] }))
+    expect(thrownBy(select)).toMatchObject({
+      code: 'SAFETENSORS_INVALID_SELECTION',
+      message: 'The parts of the 5 selected tensors have 1310720 boxes together: there must be at most 1048576',
+    })
+  })
+
   test('names the tensor', () => {
     expect(thrownBy(() => validate({ tensors: [{ name: 'x' }] }))).toMatchObject({
       tensor: 'x',
