@@ -49,7 +49,10 @@ export async function findTask(taskName: string, require: NodeJS.Require): Promi
 function isForRequire(url: string, require: NodeJS.Require): boolean {
   const { protocol, pathname } = new URL(url)
   const extension = /\.\w+$/.exec(pathname)?.[0] ?? ''
-  if (protocol !== 'file:' || PLAIN_EXTENSIONS.has(extension) || !(extension in require.extensions)) return false
+  if (protocol !== 'file:' || PLAIN_EXTENSIONS.has(extension)) return false
+  // What is taught `.ts` takes the other two as well: they come to it as what require() does not know.
+  const known = extension === '.mts' || extension === '.cts' ? '.ts' : extension
+  if (!(known in require.extensions)) return false
   return !(process.features as { typescript?: unknown }).typescript
 }
 

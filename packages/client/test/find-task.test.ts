@@ -184,7 +184,10 @@ describe('run() runs a task module that', () => {
   it('is TypeScript, where something teaches require() that, as tsx in threads of Node 20', async () => {
     const hook = write(
       'hook.cjs',
-      `require.extensions['.ts'] = (module, path) => {
+      `const plain = require.extensions['.js']
+      require.extensions['.js'] = (module, path) =>
+        (/\\.[mc]?ts$/.test(path) ? require.extensions['.ts'] : plain)(module, path)
+      require.extensions['.ts'] = (module, path) => {
         const text = require('node:fs').readFileSync(path, 'utf8').replaceAll(': number', '')
         module._compile(text.replace('export default', 'exports.__esModule = true; exports.default ='), path)
       }`,
@@ -194,6 +197,10 @@ describe('run() runs a task module that', () => {
     expect(await pool.run(1)).toBe(2)
     const text = await refusal(pool.run(1, { name: 'other' }))
     expect(text).toMatchObject({ code: 'TASK_NOT_FOUND', path: task })
+    for (const name of ['require.mts', 'require.cts']) {
+      const filename = write(name, 'export default (task: number): number => task + 2')
+      expect(await pool.run(1, { filename })).toBe(3)
+    }
   })
 })
 
