@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include <cerrno>
 #include <memory>
 #include <utility>
 
@@ -83,8 +84,11 @@ SharedDescriptor DescriptorFor(Mapping* mapping) {
   }
   Descriptor again(open(mapping->path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   struct stat file;
-  if (!again.valid() || fstat(again.number(), &file) != 0 || !(IdentityOf(file) == mapping->identity)) return nullptr;
-  return std::make_shared<const Descriptor>(std::move(again));
+  const bool there = again.valid() && fstat(again.number(), &file) == 0;
+  if (there && IdentityOf(file) == mapping->identity) return std::make_shared<const Descriptor>(std::move(again));
+  // Limits and rights are another matter than a file that is gone.
+  if (there || errno == ENOENT) errno = ESTALE;
+  return nullptr;
 }
 
 }  // namespace onecopy

@@ -169,7 +169,7 @@ Napi::Value IsMapped(const Napi::CallbackInfo& info) {
 Napi::Value DescriptorOf(const Napi::CallbackInfo& info) {
   Mapping* mapping = OpenMapping(info, 0);
   SharedDescriptor descriptor = DescriptorFor(mapping);
-  if (descriptor == nullptr) throw SystemError(info.Env(), ESTALE, "open", mapping->path);
+  if (descriptor == nullptr) throw SystemError(info.Env(), errno, "open", mapping->path);
   return NewDescriptor(info.Env(), std::move(descriptor));
 }
 

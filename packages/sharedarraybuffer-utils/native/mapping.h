@@ -68,7 +68,7 @@ void RetainBuffer(Mapping* mapping);
 void ReleaseBuffer(Mapping* mapping);
 
 // The file behind a mapping with an open handle; the caller keeps it open. Null where it was not kept and cannot be opened
-// again: its path names another file by now, or the same in another state.
+// again; errno says why, and is ESTALE where its path names another file by now, the same in another state, or none.
 SharedDescriptor DescriptorFor(Mapping* mapping);
 
 // A JavaScript handle to a mapping; its finalizer releases what close() did not.

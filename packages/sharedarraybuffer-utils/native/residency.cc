@@ -153,7 +153,7 @@ Napi::Value EvictMapping(const Napi::CallbackInfo& info) {
   // Pages that stand in a page table are kept, so this process lets go of them first; they come back on the next read.
   if (mapping->byte_length > 0) madvise(const_cast<uint8_t*>(mapping->base), mapping->byte_length, MADV_DONTNEED);
   const SharedDescriptor file = DescriptorFor(mapping);
-  if (file == nullptr) throw SystemError(info.Env(), ESTALE, "open", mapping->path);
+  if (file == nullptr) throw SystemError(info.Env(), errno, "open", mapping->path);
   const int error = posix_fadvise(file->number(), 0, 0, POSIX_FADV_DONTNEED);
   if (error != 0) throw SystemError(info.Env(), error, "posix_fadvise", mapping->path);
   return info.Env().Undefined();

@@ -112,7 +112,8 @@ export class FileMapping implements Disposable {
   /**
    * The file behind the mapping, for sending it to another process. It stays open from the first time that it is asked for until
    * this handle is closed; a process with hundreds of mappings has not kept it open before.
-   * @throws SharedMemoryError FILE_CHANGED when it was not kept, and the file is another one by now
+   * @throws SharedMemoryError FILE_CHANGED when it was not kept, and the file is another one by now; MAP_FAILED when it cannot be
+   * opened again, such as for want of descriptors
    */
   get descriptor(): Descriptor {
     const handle = this.handle()
@@ -120,7 +121,9 @@ export class FileMapping implements Disposable {
       this.#descriptor ??= new Descriptor(requireAddon().descriptorOf(handle))
       return this.#descriptor
     } catch (error) {
-      throw fromNative(error, 'FILE_CHANGED', `"${this.path}" was replaced or written to since it was mapped`)
+      throw systemFailure(error)?.errnoName === 'ESTALE'
+        ? fromNative(error, 'FILE_CHANGED', `"${this.path}" was replaced or written to since it was mapped`)
+        : fromNative(error, 'MAP_FAILED', `Cannot open "${this.path}" again`)
     }
   }
 

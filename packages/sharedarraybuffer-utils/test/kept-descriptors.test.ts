@@ -23,6 +23,25 @@ describeWithAddon('a process that maps more files than it keeps open', () => {
     expect(ask(script, { input: paths, wrap: ['prlimit', '--nofile=600'] })).toEqual(right)
   })
 
+  test.skipIf(!hasCommand('prlimit', '--version'))(
+    'says that it may have no more files open, and not that a file changed',
+    () => {
+      const folder = temporaryFolder()
+      const paths = Array.from({ length: 600 }, (_, at) => writePattern(folder, `${at}`, 100, at))
+      const script = `
+      import { openSync, closeSync } from 'node:fs'
+      const mappings = input.map((path) => memory.mapFile(path))
+      const open = []
+      try { for (;;) open.push(openSync(input[0])) } catch {}
+      let found
+      try { mappings[599].descriptor } catch ({ code, errnoName, message }) { found = [code, errnoName, message.includes('ulimit -n')] }
+      for (const number of open) closeSync(number)
+      answer([...found, mappings[599].descriptor.closed])`
+      const right = ['MAP_FAILED', 'EMFILE', true, false]
+      expect(ask(script, { input: paths, wrap: ['prlimit', '--nofile=700'] })).toEqual(right)
+    },
+  )
+
   test('gives out no other file that has the name by now', () => {
     const folder = temporaryFolder()
     const paths = Array.from({ length: 600 }, (_, at) => writePattern(folder, `${at}`, 100, at))
