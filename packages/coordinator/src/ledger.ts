@@ -207,14 +207,23 @@ export function memoryId({ number }: Descriptor): MemoryId {
 function idsOf(named: Named, descriptors: readonly Descriptor[]): MemoryId[] {
   return descriptors.map((descriptor) => {
     // Seals first: fstat of a file on FUSE waits for whoever serves it.
-    if (!isSealed(descriptor)) refuse(named, 'a descriptor is not sealed memory')
+    if (!isSealedFor(named, descriptor)) refuse(named, 'a descriptor is not sealed memory')
     return memoryId(descriptor)
   })
 }
 
-function refuse({ checkpoint }: Named, reason: string): never {
+/** @throws CoordinatorError RESUME_REFUSED where that cannot be asked, as of what was opened with O_PATH */
+function isSealedFor(named: Named, descriptor: Descriptor): boolean {
+  try {
+    return isSealed(descriptor)
+  } catch (cause) {
+    return refuse(named, cause instanceof Error ? cause.message : String(cause), cause)
+  }
+}
+
+function refuse({ checkpoint }: Named, reason: string, cause?: unknown): never {
   const message = `Memory of checkpoint ${quoteName(checkpoint)} is not taken back: ${reason}`
-  throw new CoordinatorError('RESUME_REFUSED', message, { checkpoint })
+  throw new CoordinatorError('RESUME_REFUSED', message, { checkpoint, ...(cause !== undefined && { cause }) })
 }
 
 function recordOf(version: Version, { checkpoint }: LoadedMemory, id: MemoryId | null): LedgerRecord {

@@ -19,7 +19,8 @@ export function prepareSocketFolder(socket: string, access: Access): void {
   const folder = dirname(resolve(socket))
   const missing = missingFolders(folder)
   requireWayTo(dirname(missing[0] ?? folder), access)
-  makeFolder(folder)
+  // One by one: where no folder can be made, as in /proc, Node's mkdirSync with `recursive` tries for ever.
+  for (const each of missing.length > 0 ? missing : [folder]) makeFolder(each)
   const found = lstatSync(folder)
   const uid = process.geteuid?.() ?? found.uid
   const problem = found.isSymbolicLink()
@@ -57,7 +58,7 @@ function isMissing(folder: string): boolean {
 
 function makeFolder(folder: string): void {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    mkdirSync(folder, { mode: 0o700 })
   } catch (cause) {
     // What is in its place is looked at afterwards.
     if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return

@@ -153,6 +153,13 @@ describe('takeBack()', () => {
     closeDescriptors(others)
   })
 
+  it('refuses what cannot be asked whether it is sealed: what was opened with O_PATH', async () => {
+    const O_PATH = 0o10000000
+    const handle = adoptDescriptor(openSync(join(source, 'model-00001-of-00002.safetensors'), O_PATH))
+    expect(await refused({}, descriptors.with(1, handle))).toMatch(/^Cannot tell whether .* EBADF$/)
+    closeDescriptors([handle])
+  })
+
   it.skipIf(spawnSync('python3', ['-c', 'import fcntl']).status !== 0)(
     'refuses memory of a tebibyte that holds nothing, without reading it',
     async () => {
