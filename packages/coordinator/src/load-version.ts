@@ -1,4 +1,5 @@
 import { Checkpoint, openCheckpoint } from '@onecopy/checkpoint'
+import { MAX_SHARDS } from '@onecopy/protocol'
 import { sealBytes } from '@onecopy/sharedarraybuffer-utils'
 import type { LoadedMemory } from './version.ts'
 
@@ -19,9 +20,14 @@ export interface Inspected {
   readonly byteLength: number // of all shard files
 }
 
-/** Opens and validates a source without reading a tensor. */
+/**
+ * Opens and validates a source without reading a tensor.
+ * @throws CheckpointError and others; RangeError for more shards than a message to a client can have
+ */
 export async function inspectSource(source: string | readonly string[], signal: AbortSignal): Promise<Inspected> {
   using checkpoint = await openCheckpoint(source, { backing: 'file', signal })
+  const { length } = checkpoint.shards
+  if (length > MAX_SHARDS) throw new RangeError(`it has ${length} shards; at most ${MAX_SHARDS} can be handed out`)
   const byteLength = checkpoint.shards.reduce((sum, shard) => sum + shard.byteLength, 0)
   return { fingerprint: await checkpoint.computeFingerprint(), byteLength }
 }

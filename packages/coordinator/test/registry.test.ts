@@ -119,6 +119,23 @@ describe('Registry', () => {
     expect(events).toEqual(['loaded a@1', 'published a@1'])
   })
 
+  it('publish() refuses more shards than a client can be handed, before anybody asks for them', async () => {
+    const shard = (at: number): Buffer => {
+      const header = JSON.stringify({ [`t${at}`]: { dtype: 'U8', shape: [1], data_offsets: [0, 1] } }).padEnd(64)
+      return Buffer.from(`@\0\0\0\0\0\0\0${header}x`, 'latin1')
+    }
+    const source = Array.from({ length: 4096 }, (_, at) => {
+      const path = join(folder, `${at}.safetensors`)
+      writeFileSync(path, shard(at))
+      return path
+    })
+    const error = await refusal(registry.publish('a', source, { load: 'on-demand' }))
+    expect(error).toMatchObject({ code: 'LOAD_FAILED', checkpoint: 'a' })
+    expect(error.message).toMatch(/4096 shards; at most 4095 can be handed out/)
+    expect(registry.entry('a')).toBeUndefined()
+    expect((await registry.publish('a', source.slice(1), { load: 'on-demand' })).number).toBe(1)
+  })
+
   it('a publish that does not fit the budget leaves everything as it was', async () => {
     const source = await model('a')
     start(modelBytes(source) * 1.5)

@@ -1,7 +1,25 @@
 import { resolve } from 'node:path'
+import { MAX_PATH_BYTES, MAX_SHARDS } from './schema.ts'
 
-/** A source with paths that mean the same in every process: relative ones are those of the process that names them. */
+/**
+ * A source with paths that mean the same in every process: relative ones are those of the process that names them.
+ * @throws RangeError for what no message can carry: a coordinator ends the connection of a client that sends it
+ */
 export function absoluteSource(source: string | readonly string[]): string | readonly string[] {
-  if (typeof source !== 'string') return source.map((path) => resolve(path))
-  return source.startsWith('hf:') || source.startsWith('file:') ? source : resolve(source)
+  if (typeof source !== 'string') {
+    const { length } = source
+    if (length > MAX_SHARDS)
+      throw new RangeError(`The source is a list of ${length} files; at most ${MAX_SHARDS} can be sent`)
+    return source.map((path) => sendable(resolve(path)))
+  }
+  return sendable(source.startsWith('hf:') || source.startsWith('file:') ? source : resolve(source))
+}
+
+function sendable(path: string): string {
+  const byteLength = Buffer.byteLength(path)
+  if (byteLength > MAX_PATH_BYTES) {
+    throw new RangeError(`The source has a path of ${byteLength} bytes; at most ${MAX_PATH_BYTES} can be sent`)
+  }
+  if (/\p{Cs}/u.test(path)) throw new RangeError(`The source has a path with half a character: ${JSON.stringify(path)}`)
+  return path
 }
