@@ -203,10 +203,17 @@ export class CoordinatorProcess {
     })
   }
 
-  static async start(options: object, env: NodeJS.ProcessEnv = {}): Promise<CoordinatorProcess> {
+  /** @param within a command that starts the one behind it, such as `prlimit` with a limit */
+  static async start(
+    options: object,
+    env: NodeJS.ProcessEnv = {},
+    within: readonly string[] = [],
+  ): Promise<CoordinatorProcess> {
+    const [execPath, ...execArgv] = [...within, process.execPath, '--expose-gc']
     const child = fork(fileURLToPath(new URL('children/coordinator.mjs', import.meta.url)), {
       env: { ...process.env, NODE_OPTIONS: '', ...env },
-      execArgv: ['--expose-gc'],
+      execPath,
+      execArgv,
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     })
     onTestFinished(() => void child.kill('SIGKILL'))

@@ -1,5 +1,7 @@
 #include "unix-socket.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,6 +44,7 @@ Napi::Function UnixSocket::Define(Napi::Env env) {
                       InstanceMethod<&UnixSocket::OrNoMemory<&UnixSocket::Receive>>("receive"),
                       InstanceMethod<&UnixSocket::OrNoMemory<&UnixSocket::Accept>>("accept"),
                       InstanceMethod<&UnixSocket::OrNoMemory<&UnixSocket::Peer>>("peer"),
+                      InstanceMethod<&UnixSocket::OrNoMemory<&UnixSocket::IsRead>>("isRead"),
                       InstanceMethod<&UnixSocket::Close>("close"),
                       InstanceMethod<&UnixSocket::SetReferenced>("setReferenced")});
 }
@@ -214,6 +217,13 @@ Napi::Value UnixSocket::Peer(const Napi::CallbackInfo& info) {
   for (size_t i = 0; i < groups.size(); i++) list[i] = Napi::Number::New(info.Env(), groups[i]);
   result.Set("groups", list);
   return result;
+}
+
+// isRead(): whether the other end has taken everything that was sent to it, and so all descriptors.
+Napi::Value UnixSocket::IsRead(const Napi::CallbackInfo& info) {
+  int unread = 0;
+  if (ioctl(Number(info.Env()), SIOCOUTQ, &unread) != 0) throw SystemError(info.Env(), errno, "ioctl", "");
+  return Napi::Boolean::New(info.Env(), unread == 0);
 }
 
 // close(): idempotent.

@@ -22,6 +22,7 @@ class UnixSocket : public Napi::ObjectWrap<UnixSocket> {
   Napi::Value Receive(const Napi::CallbackInfo& info);
   Napi::Value Accept(const Napi::CallbackInfo& info);
   Napi::Value Peer(const Napi::CallbackInfo& info);
+  Napi::Value IsRead(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
   void SetReferenced(const Napi::CallbackInfo& info);
 

@@ -41,6 +41,7 @@ export interface NativeSocket {
   receive(bytes: Uint8Array): { readonly byteLength: number; readonly descriptors: readonly object[] } | null
   accept(): object | null
   peer(): { readonly pid: number; readonly uid: number; readonly gid: number; readonly groups: readonly number[] }
+  isRead(): boolean
   close(): void
   setReferenced(referenced: boolean): void
 }

@@ -31,11 +31,20 @@ const RECEIVES_A_TURN = 16
 /** The kernel's limit for one message, SCM_MAX_FD. */
 const MAX_DESCRIPTORS_A_SEND = 253
 
+/**
+ * Descriptors that one peer may leave unread. The kernel counts those of all connections of a user against the limit of open files,
+ * also when this end is closed: one who asks and never reads would stop everybody else's.
+ */
+const MAX_UNREAD_DESCRIPTORS: number = MAX_DESCRIPTORS_A_SEND
+
 /** ETOOMANYREFS, for which neither libuv nor node has a name: too many of this user's descriptors are under way. */
 const TOO_MANY_UNDER_WAY = 109
 
 /** Until the next try after something that passes by itself, and that the kernel does not announce, in milliseconds. */
 const RETRY_MS = 50
+
+/** Likewise for a peer that is about to read, at first. */
+const FIRST_RETRY_MS = 1
 
 /** Longest path of a unix socket on Linux, in bytes: sun_path less its terminating zero. */
 const MAX_PATH_BYTES = 107
@@ -58,6 +67,10 @@ export class UnixStream {
   readonly #outgoing: Outgoing[] = []
   #handlers: UnixStreamHandlers | null = null
   #pendingBytes = 0
+  /** Descriptors that went out since the peer was last seen to have read everything. */
+  #unreadDescriptors = 0
+  #retryMs: number = FIRST_RETRY_MS
+  #retry: NodeJS.Timeout | null = null
   #closed = false
 
   /**
@@ -89,7 +102,7 @@ export class UnixStream {
   start(handlers: UnixStreamHandlers): void {
     this.#handlers = handlers
     if (this.#closed) return
-    this.#socket.watch(true, this.#outgoing.length > 0)
+    this.#socket.watch(true, this.#outgoing.length > 0 && this.#retry === null)
   }
 
   /**
@@ -121,13 +134,14 @@ export class UnixStream {
   close(): void {
     if (this.#closed) return
     this.#closed = true
+    if (this.#retry !== null) clearTimeout(this.#retry)
     this.#socket.close()
     for (const { onSent } of this.#outgoing.splice(0)) onSent()
     this.#pendingBytes = 0
   }
 
   #onReady(readable: boolean, writable: boolean): void {
-    if (writable && !this.#closed) this.#flush()
+    if (writable && !this.#closed && this.#retry === null) this.#flush()
     if (readable) this.#receive(RECEIVES_A_TURN)
   }
 
@@ -158,11 +172,16 @@ export class UnixStream {
         const batch = next.descriptors.slice(next.descriptorsSent, next.descriptorsSent + MAX_DESCRIPTORS_A_SEND)
         // All but the last batch go with a single byte each, so that every batch has a byte to go with.
         const end = left > MAX_DESCRIPTORS_A_SEND ? next.sent + 1 : next.bytes.byteLength
+        if (!this.#mayLeaveUnread(batch.length)) {
+          this.#flushLater(this.#retryMs)
+          return
+        }
         const files = batch.map(({ handle }) => handle)
         const sent = this.#socket.send(next.bytes.subarray(next.sent, end), files)
         if (sent === 0) break
         next.sent += sent
         next.descriptorsSent += batch.length
+        this.#unreadDescriptors += batch.length
         this.#pendingBytes -= sent
         if (next.sent < next.bytes.byteLength) continue
         this.#outgoing.shift()
@@ -171,13 +190,30 @@ export class UnixStream {
       if (!this.#closed) this.#socket.watch(this.#handlers !== null, this.#outgoing.length > 0)
     } catch (error) {
       if (systemFailure(error)?.errno === TOO_MANY_UNDER_WAY) {
-        this.#socket.watch(this.#handlers !== null, false)
-        setTimeout(() => this.#closed || this.#flush(), RETRY_MS).unref()
+        this.#flushLater(RETRY_MS)
         return
       }
       // Not from inside write(): its caller is not prepared for onEnd.
       setImmediate(() => this.#endSending(error))
     }
+  }
+
+  #mayLeaveUnread(count: number): boolean {
+    if (count === 0 || this.#unreadDescriptors + count <= MAX_UNREAD_DESCRIPTORS) return true
+    if (!this.#socket.isRead()) return false
+    this.#unreadDescriptors = 0
+    this.#retryMs = FIRST_RETRY_MS
+    return true
+  }
+
+  #flushLater(afterMs: number): void {
+    this.#socket.watch(this.#handlers !== null, false)
+    this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MS)
+    this.#retry = setTimeout(() => {
+      this.#retry = null
+      this.#flush()
+    }, afterMs)
+    this.#retry.unref()
   }
 
   /** What the peer said before it went, such as why it refused us, is still to be read. */

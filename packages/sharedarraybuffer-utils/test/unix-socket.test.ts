@@ -47,6 +47,19 @@ describeWithAddon('UnixStream', () => {
     expect([near.pendingBytes, far.pendingBytes]).toEqual([0, 0])
   })
 
+  test('leaves a peer that does not read 253 descriptors at most, and sends the others as it reads', async () => {
+    const [near, far] = await pair()
+    const file = openRegularFile(writePattern(testFolder(), 'a', 10, 1))
+    const sent: number[] = []
+    for (const round of [0, 1, 2]) near.write(Buffer.alloc(10, round), Array(200).fill(file), () => sent.push(round))
+    near.write(Buffer.alloc(10, 3))
+    expect([sent, near.pendingBytes]).toEqual([[0], 30])
+    const told = listenTo(far)
+    await until(() => told.bytes().byteLength === 40)
+    expect([sent, told.descriptors.length, near.pendingBytes]).toEqual([[0, 1, 2], 600, 0])
+    expect([...told.bytes()]).toEqual(Array.from({ length: 40 }, (_, at) => Math.floor(at / 10)))
+  })
+
   test('carries 700 descriptors with one message, in order, close-on-exec, and the sender keeps its own', async () => {
     const [near, far] = await pair()
     const told = listenTo(far)
