@@ -122,6 +122,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
   readonly #guard: FileGuard
   readonly #listener: UnixListener
   readonly #lock: Descriptor | null
+  readonly #inode: string | null
   readonly #ledger: Ledger
   #closing: Promise<void> | null = null
 
@@ -130,6 +131,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     super()
     this.socket = socket
     this.#lock = listening.lock
+    this.#inode = inodeOf(socket)
     const handBackMs = options.handBackMs ?? DEFAULT_HAND_BACK_MS
     this.#registry = new Registry(options.budgetBytes === undefined ? memoryLimit() : options.budgetBytes)
     this.#ledger = new Ledger(
@@ -261,9 +263,9 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     await this.#admission.close(reason)
     this.#guard.close()
     this.#registry.close()
-    // A socket that systemd opened is systemd's to remove.
+    // A socket that systemd opened is systemd's to remove, and one that another coordinator has put there since is that one's.
     if (this.#lock === null) return
-    rmSync(this.socket, { force: true })
+    if (inodeOf(this.socket) === this.#inode) rmSync(this.socket, { force: true })
     this.#lock.close()
   }
 
@@ -336,6 +338,12 @@ function removeStale(socket: string): void {
   // Somebody may serve it without our lock: systemd, or a coordinator whose lock was cleared away.
   if (isServed(socket)) throw running(socket)
   rmSync(socket, { force: true })
+}
+
+/** Which socket it is; null: none. No other has the number while somebody listens at it, also where it has no name any more. */
+function inodeOf(socket: string): string | null {
+  const found = lstatSync(socket, { bigint: true, throwIfNoEntry: false })
+  return found === undefined ? null : `${found.dev}:${found.ino}`
 }
 
 function isServed(socket: string): boolean {

@@ -94,6 +94,15 @@ describe('startCoordinator()', () => {
     }
   })
 
+  it('close() leaves the socket of a coordinator that took the place after somebody had cleared it away', async () => {
+    const socket = temporarySocket()
+    const first = await startCoordinator({ socket })
+    rmSync(join(socket, '..'), { recursive: true })
+    await using second = await startCoordinator({ socket })
+    await first.close()
+    expect((await (await TestClient.connect(second.socket)).opening).type).toBe('welcome')
+  })
+
   it('removes nothing that is not a socket', async () => {
     const before = descriptorCount()
     const folder = temporaryFolder()

@@ -91,9 +91,9 @@ export function parseSize(text: string): number {
   return byteLength
 }
 
-/** Null is no limit. */
-export function parseBudget(text: string): number | null {
-  return text === 'none' ? null : parseSize(text)
+/** Commander takes null for a value that is missing, so no limit stays a word. */
+export function parseBudget(text: string): number | 'none' {
+  return text === 'none' ? text : parseSize(text)
 }
 
 export function parseDemoSize(text: string): number {

@@ -191,6 +191,12 @@ describe.runIf(onLinux)('serve', () => {
     )
   })
 
+  test('--budget none is no limit', async () => {
+    const { model, socket } = await prepare()
+    await startServe(socket, model, '--budget', 'none')
+    expect((await onecopy('status', '--socket', socket)).stdout).toMatch(/held, no budget$/m)
+  })
+
   test('a name that no client could ask for is an error', async () => {
     const { model, socket } = await prepare()
     const { code, stderr } = await onecopy('serve', `my model=${model}`, '--socket', socket, '--quiet')

@@ -12,7 +12,7 @@ import type { ServedCheckpoint } from './serve/served-checkpoint.ts'
 export interface ServeOptions {
   readonly socket?: string
   readonly backing: 'file' | 'sealed'
-  readonly budget?: number | null // bytes; null: no limit
+  readonly budget?: number | 'none' // bytes
   readonly strict?: boolean
   readonly pin?: boolean
   readonly onDemand?: boolean
@@ -62,7 +62,7 @@ function coordinatorOptions(options: ServeOptions): CoordinatorOptions {
   return {
     whenWritten: options.whenWritten,
     ...(socket !== undefined && { socket }),
-    ...(budget !== undefined && { budgetBytes: budget }),
+    ...(budget !== undefined && { budgetBytes: budget === 'none' ? null : budget }),
     ...(group !== undefined && { socketGroup: group }),
     ...(allowUid !== undefined && { allowedUids: allowUid }),
     ...(allowGid !== undefined && { allowedGids: allowGid }),
