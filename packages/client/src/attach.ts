@@ -69,7 +69,8 @@ export async function attach(options: AttachOptions = {}): Promise<Checkpoint> {
 
 const SOURCE = {
   must: 'a path, hf:org/name, a file: URL, or a list of paths',
-  isKind: (value: unknown): boolean => typeof value === 'string' || rules.listOf(rules.text).isKind(value),
+  isKind: (value: unknown): boolean =>
+    typeof value === 'string' || value instanceof URL || rules.listOf(rules.text).isKind(value),
 }
 
 /** What `publish` can ask of a coordinator; see `PublishOptions` of the coordinator. */
@@ -91,7 +92,7 @@ export interface RemotePublishOptions extends ConnectOptions {
  */
 export async function publishTo(
   checkpoint: string,
-  source: string | readonly string[],
+  source: string | URL | readonly string[],
   options: RemotePublishOptions = {},
 ): Promise<number> {
   checkArgument('The name that publishTo() was given', checkpoint, rules.text)

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { chmodSync, readFileSync, truncateSync } from 'node:fs'
 import { join, relative } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { openCheckpoint } from '@onecopy/checkpoint'
 import { attach, coordinatorStatus, createWorkerPool, publishTo, retireFrom } from '@onecopy/client'
 import { mappingCount } from '@onecopy/sharedarraybuffer-utils'
@@ -301,6 +301,7 @@ describe('attach()', () => {
       { name: 'a', source: model, backing: 'sealed', pinned: true },
       { name: 'b', source: shards.map((path) => join(process.cwd(), path)), versions: [{ state: 'unloaded' }] },
     ])
+    expect(await publishTo('url', pathToFileURL(model), { socket })).toBe(1)
     await retireFrom('a', { socket })
     expect(await refusal(retireFrom('a', { socket }))).toMatchObject({ code: 'CHECKPOINT_UNKNOWN' })
     const error = await refusal(publishTo('c', join(folder, 'none'), { socket }))

@@ -11,7 +11,7 @@ export const BUDGET: Rule = {
 
 export const SOURCE: Rule = {
   must: 'a path, hf:org/name, a file: URL, or a list of paths',
-  isKind: (value) => typeof value === 'string' || rules.listOf(rules.text).isKind(value),
+  isKind: (value) => typeof value === 'string' || value instanceof URL || rules.listOf(rules.text).isKind(value),
 }
 
 export const PUBLISH_OPTIONS: Readonly<Record<string, Rule>> = {

@@ -185,7 +185,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
    * @throws CoordinatorError LOAD_FAILED (with the cause), BUDGET_EXCEEDED, NAME_INVALID, PUBLISH_CANCELLED,
    * COORDINATOR_CLOSING; the signal's reason
    */
-  async publish(name: string, source: string | readonly string[], options: PublishOptions = {}): Promise<number> {
+  async publish(name: string, source: string | URL | readonly string[], options: PublishOptions = {}): Promise<number> {
     checkArgument('The name that publish() was given', name, rules.text)
     checkArgument('The source that publish() was given', source, SOURCE)
     checkOptions('publish()', options, PUBLISH_OPTIONS)

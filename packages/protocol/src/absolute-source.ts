@@ -5,13 +5,16 @@ import { MAX_PATH_BYTES, MAX_SHARDS } from './schema.ts'
  * A source with paths that mean the same in every process: relative ones are those of the process that names them.
  * @throws RangeError for what no message can carry: a coordinator ends the connection of a client that sends it
  */
-export function absoluteSource(source: string | readonly string[]): string | readonly string[] {
-  if (typeof source !== 'string') {
-    const { length } = source
-    if (length > MAX_SHARDS)
-      throw new RangeError(`The source is a list of ${length} files; at most ${MAX_SHARDS} can be sent`)
-    return source.map((path) => sendable(resolve(path)))
-  }
+export function absoluteSource(source: string | URL | readonly string[]): string | readonly string[] {
+  if (source instanceof URL) return sendable(source.href)
+  if (typeof source === 'string') return absolute(source)
+  const { length } = source
+  if (length > MAX_SHARDS)
+    throw new RangeError(`The source is a list of ${length} files; at most ${MAX_SHARDS} can be sent`)
+  return source.map(absolute)
+}
+
+function absolute(source: string): string {
   return sendable(source.startsWith('hf:') || source.startsWith('file:') ? source : resolve(source))
 }
 

@@ -7,9 +7,10 @@ it.each([
   ['/models/a', '/models/a'],
   ['hf:org/name@main', 'hf:org/name@main'],
   ['file:///models/a', 'file:///models/a'],
+  [new URL('file:///models/a%20b'), 'file:///models/a%20b'],
   [
-    ['a.safetensors', '/b'],
-    [join(process.cwd(), 'a.safetensors'), '/b'],
+    ['a.safetensors', '/b', 'file:///c'],
+    [join(process.cwd(), 'a.safetensors'), '/b', 'file:///c'],
   ],
 ])('absoluteSource(%j) is %j', (source, absolute) => {
   expect(absoluteSource(source)).toEqual(absolute)
