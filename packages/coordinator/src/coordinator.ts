@@ -29,7 +29,7 @@ import { clientsThatFit } from './descriptor-limit.ts'
 import { FileGuard, type GuardEvent, type WriterPolicy } from './file-guard.ts'
 import { Ledger } from './ledger.ts'
 import { memoryLimit } from './memory-limit.ts'
-import { activatedSocket, notifySystemd } from './notify-systemd.ts'
+import { activatedSocket, boundPath, notifySystemd } from './notify-systemd.ts'
 import { type PublishOptions, Registry } from './registry.ts'
 import { ResidencyMeter } from './residency-meter.ts'
 import { prepareSocketFolder } from './socket-folder.ts'
@@ -48,8 +48,8 @@ const BACKLOG = 1024
 /** Options of `startCoordinator`. */
 export interface CoordinatorOptions extends AccessOptions {
   /**
-   * Path of the socket, at most 107 bytes. Its folder is made, or checked; who may use the socket is let through. @default
-   * `$XDG_RUNTIME_DIR/onecopy/onecopy.sock`, else `onecopy-<uid>/onecopy.sock` in the system's temporary folder
+   * Path of the socket, at most 107 bytes. Its folder is made, or checked; who may use the socket is let through. A socket that
+   * systemd opened is used instead, wherever it is. @default `$XDG_RUNTIME_DIR/onecopy/onecopy.sock`, else `onecopy-<uid>/onecopy.sock` in the system's temporary folder
    */
   readonly socket?: string
   /**
@@ -289,10 +289,12 @@ interface Listening {
  */
 export async function startCoordinator(options: CoordinatorOptions = {}): Promise<Coordinator> {
   checkOptions('startCoordinator()', options, OPTIONS)
-  const socket = resolve(options.socket ?? defaultSocketPath())
   const access = new Access(options)
   const maxClients = clientsThatFit(options.maxClients)
   const activated = activatedSocket()
+  // Wherever a socket is that systemd opened: clients are told of it, and the ledger lies beside it.
+  const bound = activated === null ? null : boundPath(activated)
+  const socket = bound ?? resolve(options.socket ?? defaultSocketPath())
   const listening = activated === null ? listen(socket, access) : { descriptor: adoptDescriptor(activated), lock: null }
   return new Coordinator(socket, listening, access, { ...options, maxClients })
 }

@@ -1,3 +1,4 @@
+import { fstatSync, readFileSync } from 'node:fs'
 import { sendDatagram } from '@onecopy/sharedarraybuffer-utils'
 
 /** First descriptor that systemd hands over, SD_LISTEN_FDS_START. */
@@ -13,6 +14,18 @@ export function activatedSocket(env: NodeJS.ProcessEnv = process.env): number | 
   delete env['LISTEN_FDS']
   delete env['LISTEN_FDNAMES']
   return LISTEN_PID === `${process.pid}` && Number(LISTEN_FDS) >= 1 ? FIRST_DESCRIPTOR : null
+}
+
+/** Where a socket that somebody else has bound listens; null where the kernel does not tell, as in another network namespace. */
+export function boundPath(descriptor: number): string | null {
+  try {
+    const inode = fstatSync(descriptor, { bigint: true }).ino
+    // Num, RefCount, Protocol, Flags, Type, St, Inode, Path
+    const line = new RegExp(`^(?:\\S+ +){6}${inode} (?<path>/.*)$`, 'm')
+    return line.exec(readFileSync('/proc/net/unix', 'utf8'))?.groups?.['path'] ?? null
+  } catch {
+    return null
+  }
 }
 
 /**

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { listenUnix } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { activatedSocket, notifySystemd } from '../src/notify-systemd.ts'
+import { activatedSocket, boundPath, notifySystemd } from '../src/notify-systemd.ts'
 import { CoordinatorProcess, saveModel, TestClient, temporaryFolder, until } from './support.ts'
 
 const hasPython = spawnSync('python3', ['-c', 'import socket']).status === 0
@@ -23,6 +23,16 @@ while True: print(s.recv(4096).decode(), flush=True)`
   await until(() => output.includes('bound'))
   return () => output.trim().split('\n').slice(1)
 }
+
+describe('boundPath()', () => {
+  it('is where a socket listens, spaces and all, and null for what is no socket, or none of this kind', () => {
+    const path = join(temporaryFolder(), 'a b')
+    const listening = listenUnix(path)
+    expect(boundPath(listening.number)).toBe(path)
+    listening.close()
+    expect([0, 9999].map((number) => boundPath(number))).toEqual([null, null])
+  })
+})
 
 describe('activatedSocket()', () => {
   it('is descriptor 3 when the environment is meant for this process, and cleans the environment', () => {
@@ -66,19 +76,20 @@ describe.skipIf(!hasPython)('a coordinator under a service manager', () => {
     expect(told()).toEqual(['READY=1', 'STOPPING=1'])
   })
 
-  it('serves the socket that it inherits as descriptor 3, and leaves its file to the manager', async () => {
+  it('serves the socket that it inherits as descriptor 3, wherever that is, and leaves its file to the manager', async () => {
     const folder = temporaryFolder()
     const path = join(folder, 'activated')
     const listening = listenUnix(path)
     const model = await saveModel(join(folder, 'model'))
     // LISTEN_PID must be the process that serves: a shell sets it and becomes that process. Descriptor 3 blocks.
     const script = `import { startCoordinator } from '@onecopy/coordinator'
-      const coordinator = await startCoordinator({ socket: process.argv[1], handBackMs: 0 })
-      await coordinator.publish('a', process.argv[2])
-      console.log(JSON.stringify(Object.keys(process.env).filter((key) => key.startsWith('LISTEN'))))
+      const coordinator = await startCoordinator({ handBackMs: 0 })
+      await coordinator.publish('a', process.argv[1], { backing: 'sealed' })
+      const left = Object.keys(process.env).filter((key) => key.startsWith('LISTEN'))
+      console.log(JSON.stringify([...left, coordinator.socket]))
       process.once('SIGTERM', () => coordinator.close())`
     const shell = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
-    const node = [process.execPath, '--input-type=module', '-e', script, path, model]
+    const node = [process.execPath, '--input-type=module', '-e', script, model]
     const child = spawn('sh', ['-c', shell, 'sh', ...node], {
       stdio: ['ignore', 'pipe', 'inherit', listening.number],
       cwd: new URL('.', import.meta.url),
@@ -88,11 +99,12 @@ describe.skipIf(!hasPython)('a coordinator under a service manager', () => {
     listening.close()
     // Connects before anybody accepts: the manager's socket queues.
     const early = new TestClient(path)
-    const line = await new Promise((resolve) => child.stdout?.once('data', (text) => resolve(`${text}`)))
-    expect(line).toBe('[]\n')
+    const line = await new Promise<string>((resolve) => child.stdout?.once('data', (text) => resolve(`${text}`)))
+    expect(JSON.parse(line)).toEqual([path])
     expect(await early.opening).toMatchObject({ type: 'welcome', pid: child.pid })
     const client = await TestClient.connect(path)
     expect((await client.acquire('a')).descriptors).toHaveLength(3)
+    expect(existsSync(`${path}.ledger`)).toBe(true)
     child.kill('SIGTERM')
     expect(await ended).toBe(0)
     expect(existsSync(path)).toBe(true)
