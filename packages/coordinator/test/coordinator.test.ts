@@ -12,7 +12,14 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { type ClientStatus, clientConnection, fromWire, SOFTWARE } from '@onecopy/protocol'
-import { adoptDescriptor, closeDescriptors, connectUnix, isSealed, lockFile } from '@onecopy/sharedarraybuffer-utils'
+import {
+  adoptDescriptor,
+  closeDescriptors,
+  connectUnix,
+  isSealed,
+  lockFile,
+  sealBytes,
+} from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type CoordinatorEvent, startCoordinator } from '../src/coordinator.ts'
 import { frame } from './frames.ts'
@@ -51,6 +58,7 @@ describe('startCoordinator()', () => {
       protocol: 1,
       budgetBytes: expect.any(Number),
       heldBytes: 0,
+      lingeringBytes: expect.any(Number),
       checkpoints: [],
       clients: [],
       software: SOFTWARE,
@@ -63,6 +71,16 @@ describe('startCoordinator()', () => {
     await coordinator.close()
     expect(existsSync(socket)).toBe(false)
     await until(() => descriptorCount() <= before)
+  })
+
+  it('shows closed memory that buffers of its process still keep in RAM', async () => {
+    await using coordinator = await startCoordinator({ socket: temporarySocket() })
+    const sealed = sealBytes(new Uint8Array(2 ** 20), 'read on')
+    const before = (await coordinator.status()).lingeringBytes
+    const buffer = sealed.buffer(0, 2 ** 20)
+    sealed.close()
+    expect((await coordinator.status()).lingeringBytes).toBeGreaterThanOrEqual(2 ** 20)
+    expect([before, buffer.byteLength]).toEqual([0, 2 ** 20])
   })
 
   it('refuses a second coordinator on the same socket, in this process and in another', async () => {

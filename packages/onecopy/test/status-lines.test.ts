@@ -33,7 +33,7 @@ function client(name: string, leases: readonly { checkpoint: string; version: nu
 
 function status(changes: object = {}) {
   const facts = { coordinator: 'id', pid: 42, socket: '/run/x.sock', since: SINCE, protocol: 1 }
-  const budget = { budgetBytes: 4 * GIB, budgetFrom: 'half of the machine', heldBytes: 2 * GIB }
+  const budget = { budgetBytes: 4 * GIB, budgetFrom: 'half of the machine', heldBytes: 2 * GIB, lingeringBytes: 0 }
   const omitted = { omittedCheckpoints: 0, omittedClients: 0 }
   return { ...facts, ...budget, ...omitted, software: '', loading: 0, checkpoints: [], clients: [], ...changes }
 }
@@ -49,6 +49,9 @@ describe('statusLines', () => {
       '',
       'no clients',
     ])
+    expect(statusLines(status({ lingeringBytes: GIB }), NOW, plain)[3]).toBe(
+      'lingering    1.00 GiB of closed versions, still read by the coordinator itself',
+    )
     expect(statusLines(status({ budgetBytes: null }), NOW, plain)[2]).toContain('no budget')
     const facts = statusLines(status({ software: 'onecopy 0.1.0', loading: 2 }), NOW, plain).slice(1, 3)
     expect(facts).toEqual(['software     onecopy 0.1.0', 'loading      2 checkpoints'])

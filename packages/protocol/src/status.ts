@@ -99,6 +99,8 @@ export interface CoordinatorStatus {
   readonly budgetFrom: string
   /** Bytes that count against the budget. */
   readonly heldBytes: number
+  /** Bytes of RAM that nobody has open any more in the coordinator's process, and that buffers over them still keep. */
+  readonly lingeringBytes: number
   readonly checkpoints: readonly CheckpointStatus[]
   readonly clients: readonly ClientStatus[]
   /** Checkpoints and clients that this answer had no room for. */
@@ -189,6 +191,7 @@ export const coordinatorStatus: Check<CoordinatorStatus> = object<CoordinatorSta
   budgetBytes: nullable(wholeNumber),
   budgetFrom: textOrNone(MAX_PATH_BYTES),
   heldBytes: wholeNumber,
+  lingeringBytes: countOr(0),
   checkpoints: list(
     object<CheckpointStatus>({
       name,

@@ -137,6 +137,7 @@ export const STATUS: CoordinatorStatus = {
   budgetBytes: 2 ** 40,
   budgetFrom: 'the option budgetBytes',
   heldBytes: 5_000_000_000,
+  lingeringBytes: 4096,
   checkpoints: [
     {
       name: 'llama',

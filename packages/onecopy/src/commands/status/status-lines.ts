@@ -19,7 +19,7 @@ export function statusLines(status: CoordinatorStatus, now: number, style: Style
 }
 
 function coordinatorFacts(status: CoordinatorStatus, now: number) {
-  const { pid, since, socket, software, loading, heldBytes, budgetBytes, budgetFrom } = status
+  const { pid, since, socket, software, loading, heldBytes, lingeringBytes, budgetBytes, budgetFrom } = status
   const from = budgetFrom === '' ? '' : ` (${printable(budgetFrom)})`
   const limit = budgetBytes === null ? 'no budget' : `a budget of ${formatBytes(budgetBytes)}${from}`
   return [
@@ -28,6 +28,14 @@ function coordinatorFacts(status: CoordinatorStatus, now: number) {
     ...(loading === 0 ? [] : [['loading', formatCount(loading, 'checkpoint')] as const]),
     ['socket', printable(socket)],
     ['memory', `${formatBytes(heldBytes)} held, ${limit}`],
+    ...(lingeringBytes === 0
+      ? []
+      : [
+          [
+            'lingering',
+            `${formatBytes(lingeringBytes)} of closed versions, still read by the coordinator itself`,
+          ] as const,
+        ]),
   ] as const
 }
 
