@@ -141,10 +141,10 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
       handBackMs,
       (error) => {
         // Whoever starts a coordinator listens to its events once it has it.
-        setImmediate(() => this.emit('event', { type: 'unledgered', error }))
+        setImmediate(() => this.#tell({ type: 'unledgered', error }))
       },
     )
-    this.#guard = new FileGuard(this.#registry, options.whenWritten ?? 'warn', (event) => this.emit('event', event))
+    this.#guard = new FileGuard(this.#registry, options.whenWritten ?? 'warn', (event) => this.#tell(event))
     const host = {
       registry: this.#registry,
       ledger: this.#ledger,
@@ -153,7 +153,7 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
       publish: (name: string, source: string | readonly string[], publishOptions: PublishOptions) =>
         this.publish(name, source, publishOptions),
     }
-    this.#admission = new Admission(this.id, host, access, options.maxClients, (event) => this.emit('event', event))
+    this.#admission = new Admission(this.id, host, access, options.maxClients, (event) => this.#tell(event))
     let failing = false
     this.#listener = new UnixListener(
       listening.descriptor,
@@ -163,19 +163,19 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
       },
       (error) => {
         // It is tried again and again; one word about it is enough.
-        if (!failing) this.emit('event', { type: 'refused', error, pid: null, uid: null })
+        if (!failing) this.#tell({ type: 'refused', error, pid: null, uid: null })
         failing = true
       },
     )
     this.#registry.on('event', (event) => {
       if (event.type === 'retired') {
         this.#admission.announceRetired(event.checkpoint)
-        this.emit('event', event)
+        this.#tell(event)
         return
       }
       const { checkpoint, number } = event.version
       if (event.type === 'published') this.#admission.announce(event.version)
-      this.emit('event', { type: event.type, checkpoint, version: number })
+      this.#tell({ type: event.type, checkpoint, version: number })
     })
   }
 
@@ -269,6 +269,17 @@ export class Coordinator extends EventEmitter<{ event: [CoordinatorEvent] }> imp
     if (this.#lock === null) return
     if (inodeOf(this.socket) === this.#inode) rmSync(this.socket, { force: true })
     this.#lock.close()
+  }
+
+  /** What a listener throws is its own business, and ends neither a publish nor a connection halfway. */
+  #tell(event: CoordinatorEvent): void {
+    try {
+      this.emit('event', event)
+    } catch (error) {
+      process.nextTick(() => {
+        throw error
+      })
+    }
   }
 
   #assertServing(): void {

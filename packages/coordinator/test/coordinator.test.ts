@@ -250,6 +250,28 @@ describe('Coordinator', () => {
     }
   })
 
+  it('a listener that throws leaves no publish halfway, and is heard of as any listener is', async () => {
+    const { coordinator, folder } = await start()
+    const [first, second] = [await saveModel(join(folder, 'one')), await saveModel(join(folder, 'two'), { fill: 9 })]
+    const thrown: unknown[] = []
+    const others = process.listeners('uncaughtException')
+    process.removeAllListeners('uncaughtException')
+    process.on('uncaughtException', (error) => thrown.push(error))
+    onTestFinished(() => {
+      process.removeAllListeners('uncaughtException')
+      for (const other of others) process.on('uncaughtException', other)
+    })
+    const own = new Error('a listener of the test')
+    coordinator.on('event', ({ type }) => {
+      if (type === 'published') throw own
+    })
+    expect([await coordinator.publish('a', first), await coordinator.publish('a', second)]).toEqual([1, 2])
+    const { checkpoints } = await coordinator.status()
+    expect(checkpoints[0]!.versions).toMatchObject([{ version: 2, state: 'ready' }])
+    await until(() => thrown.length === 2)
+    expect(thrown).toEqual([own, own])
+  })
+
   it('a lease ends with its release or its connection, and only once', async () => {
     const { coordinator, socket, model } = await start()
     await coordinator.publish('a', model)
