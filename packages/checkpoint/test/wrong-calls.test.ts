@@ -184,7 +184,15 @@ test('every function and method of the room is here, or one for others of the ho
   const functions = Object.entries(room).flatMap(([name, value]) => {
     return typeof value === 'function' && !/^class /.test(String(value)) ? [name] : []
   })
-  const ofTheHouse = ['checkArgument', 'checkOptions', 'hubBlobOf', 'missingNumbers', 'numberedShard', 'quoteName']
+  const ofTheHouse = [
+    'checkArgument',
+    'checkOptions',
+    'hubBlobOf',
+    'missingNumbers',
+    'numberedShard',
+    'quoteName',
+    'shardCountOf',
+  ]
   expect(functions.sort()).toEqual([...Object.keys(FUNCTIONS), ...ofTheHouse].sort())
 })
 

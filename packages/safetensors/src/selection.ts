@@ -55,6 +55,10 @@ export function resolveSelection<Info extends TensorForm>(
 ): ResolvedSelection<Info>[] {
   if (!Array.isArray(selection?.tensors)) throw invalid('A selection must be an object with an array of tensors')
   const { layout } = selection
+  const other = Object.keys(selection).find((member) => member !== 'layout' && member !== 'tensors')
+  if (other !== undefined) {
+    throw invalid(`A selection has a member ${quoteName(other)}; it may have layout and tensors`)
+  }
   if (layout !== undefined && !(typeof layout === 'string' && /^[0-9a-f]{64}$/.test(layout))) {
     throw invalid('The layout of a selection must be a sha256 in 64 lower-case hexadecimal digits')
   }

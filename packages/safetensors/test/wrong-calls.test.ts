@@ -92,6 +92,7 @@ const CALLS: Readonly<Record<string, readonly (readonly [call: () => unknown, te
   ],
   resolveSelection: [
     [() => resolveSelection(undefined as Wrong, FORM), /A selection must be an object/],
+    [() => resolveSelection({ tensors: [], layuot: 'a' } as Wrong, FORM), /A selection has a member "layuot"/],
     [
       () => resolveSelection({ tensors: [{ name: 'a', range: [] }] } as Wrong, FORM),
       /The selected tensor "a" has a member "range"/,
