@@ -1,6 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { capabilities } from 'onecopy'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { BENCHMARKS } from '../benchmarks/catalogue.mjs'
 import { runBenchmark } from '../benchmarks/harness/benchmark.mjs'
@@ -10,12 +9,13 @@ import { bench } from '../benchmarks/harness/command.mjs'
 import { type Result, writeResult } from '../benchmarks/harness/result.mjs'
 import { Scratch } from '../benchmarks/harness/scratch.mjs'
 import { formatResult } from '../benchmarks/harness/table.mjs'
+import { HAS_ADDON } from './has-addon.ts'
 import { temporaryFolder } from './support.ts'
 
 const RESULTS = new URL('../benchmarks/results/', import.meta.url)
 
 // Each benchmark runs, and its file is as documented. Never a time: whose figures are good is not a question for a test.
-describe.skipIf(!capabilities().backings.includes('file'))('at a tiny size', () => {
+describe.skipIf(!HAS_ADDON)('at a tiny size', () => {
   it.each(BENCHMARKS)('benchmark $name gives a result file as its schema says', async (benchmark) => {
     const scratch = new Scratch(temporaryFolder())
     onTestFinished(() => scratch.remove())
@@ -37,7 +37,7 @@ describe.skipIf(!capabilities().backings.includes('file'))('at a tiny size', () 
 })
 
 it('bench writes the results of the benchmarks that were asked for, and says what they are', {
-  skip: !capabilities().backings.includes('file'),
+  skip: !HAS_ADDON,
 }, async () => {
   const out = temporaryFolder()
   const print = vi.spyOn(console, 'log').mockImplementation(() => {})

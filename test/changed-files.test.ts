@@ -1,7 +1,7 @@
 import { readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
-import { capabilities } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it } from 'vitest'
+import { HAS_ADDON } from './has-addon.ts'
 import {
   checkpointIn,
   type Program,
@@ -20,7 +20,7 @@ import {
 
 const SHARDS = 3
 
-describe.skipIf(!capabilities().backings.includes('file'))('files that change on disk', () => {
+describe.skipIf(!HAS_ADDON)('files that change on disk', () => {
   it('are never noticed by readers with sealed backing', async () => {
     const { socket, checkpoint } = await serve('sealed')
     const { shardPaths, checksums } = checkpoint

@@ -1,5 +1,5 @@
-import { capabilities } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it } from 'vitest'
+import { HAS_ADDON } from './has-addon.ts'
 import {
   checkpointIn,
   mappedMemory,
@@ -23,7 +23,7 @@ interface ThreadChecksums {
   readonly checksums: Record<string, string>
 }
 
-describe.skipIf(!capabilities().backings.includes('file'))('a coordinator and its clients', () => {
+describe.skipIf(!HAS_ADDON)('a coordinator and its clients', () => {
   it.each(['file', 'sealed'] as const)('occupy one copy of a checkpoint with %s backing', async (backing) => {
     const { folder, byteLength, checksums } = writeSprinkledCheckpoint(temporaryFolder(), {
       shards: 3,

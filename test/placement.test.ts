@@ -7,6 +7,7 @@ import type { CoordinatorStatus } from '@onecopy/protocol'
 import { extentsOf, indexHeaders, parseHeader, readHeaderLength, type SelectedRange } from '@onecopy/safetensors'
 import { capabilities } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it } from 'vitest'
+import { HAS_ADDON } from './has-addon.ts'
 import { CONFIG, type LlamaSizes, SMALL, saveLlama } from './llama.ts'
 import {
   checkpointIn,
@@ -23,7 +24,6 @@ import { temporaryFolder } from './support.ts'
 
 type Products = ReturnType<typeof productsOf>
 
-const HAS_ADDON = capabilities().backings.includes('file')
 const PAGE_BYTES = 4096
 
 /** Where every part of a matrix is far larger than the pages at its ends. */

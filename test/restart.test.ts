@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { capabilities } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { HAS_ADDON } from './has-addon.ts'
 import { type Program, startCoordinatorProcess, startReader, statusWhere, temporarySocket, until } from './processes.ts'
 import { type SprinkledCheckpoint, temporaryFolder, writeSprinkledCheckpoint } from './support.ts'
 
@@ -17,7 +17,7 @@ function memoriesOf(programs: readonly Program[], { folder }: SprinkledCheckpoin
   return new Set(inodes).size
 }
 
-describe.skipIf(!capabilities().backings.includes('file'))('a coordinator that follows another one', () => {
+describe.skipIf(!HAS_ADDON)('a coordinator that follows another one', () => {
   async function serve(socket: string, model: SprinkledCheckpoint, handBackMs: number): Promise<Program> {
     const coordinator = await startCoordinatorProcess(socket, { handBackMs })
     await coordinator.ask('publish', { name: 'weights', source: model.folder, backing: 'sealed' })

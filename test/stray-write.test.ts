@@ -1,9 +1,10 @@
 import { join } from 'node:path'
-import { capabilities, saveCheckpoint } from 'onecopy'
+import { saveCheckpoint } from 'onecopy'
 import { describe, expect, it } from 'vitest'
+import { HAS_ADDON } from './has-addon.ts'
 import { runProgram, temporaryFolder } from './support.ts'
 
-describe.skipIf(!capabilities().backings.includes('file'))('a write to a tensor view', () => {
+describe.skipIf(!HAS_ADDON)('a write to a tensor view', () => {
   it.each(['main', 'pool'])('in a %s thread ends the process with one line that says what to do', async (thread) => {
     const folder = temporaryFolder()
     const data = new Float32Array(5)

@@ -1,5 +1,6 @@
-import { capabilities, processMemory } from '@onecopy/sharedarraybuffer-utils'
+import { processMemory } from '@onecopy/sharedarraybuffer-utils'
 import { describe, expect, it } from 'vitest'
+import { HAS_ADDON } from './has-addon.ts'
 import {
   bytesReadBy,
   descriptorsOf,
@@ -24,7 +25,7 @@ const MAX_RESTART_READ_BYTES = 5_000_000
 /** What a JavaScript heap may grow by; one copy of the smallest shard would be four times that. */
 const MAX_HEAP_GROWTH_BYTES = 32 * MIB
 
-describe.skipIf(!capabilities().backings.includes('file'))('kill -9 of clients and of the coordinator', () => {
+describe.skipIf(!HAS_ADDON)('kill -9 of clients and of the coordinator', () => {
   it('fails no read of the others, frees the leases, reads nothing from disk again and leaks nothing', async () => {
     const sharedAtFirst = machineSharedMemory()
     const size = { shards: 2, tensorsInEach: 8 }

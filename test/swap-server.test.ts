@@ -4,8 +4,9 @@ import { Agent, get } from 'node:http'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { publishTo } from '@onecopy/client'
-import { capabilities, saveCheckpoint } from 'onecopy'
+import { saveCheckpoint } from 'onecopy'
 import { expect, it, onTestFinished } from 'vitest'
+import { HAS_ADDON } from './has-addon.ts'
 import { mappedPaths, startCoordinatorProcess, statusWhere, temporarySocket, until } from './processes.ts'
 import { temporaryFolder } from './support.ts'
 
@@ -23,7 +24,7 @@ interface Answer {
 }
 
 it('examples/swap-server fails no request and mixes no versions while 50 versions are published', {
-  skip: !capabilities().backings.includes('file'),
+  skip: !HAS_ADDON,
 }, async () => {
   const root = temporaryFolder()
   const socket = temporarySocket()

@@ -1,10 +1,10 @@
-import { capabilities } from '@onecopy/sharedarraybuffer-utils'
 import { expect, it } from 'vitest'
+import { HAS_ADDON } from './has-addon.ts'
 import { mappedMemory, startReader } from './processes.ts'
 import { temporaryFolder, writeSprinkledCheckpoint } from './support.ts'
 
 it('two processes that open the same files share every page without a coordinator', {
-  skip: !capabilities().backings.includes('file'),
+  skip: !HAS_ADDON,
 }, async () => {
   const { folder, byteLength, checksums } = writeSprinkledCheckpoint(temporaryFolder(), {
     shards: 2,

@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { type Dtype, dtypeBits } from '@onecopy/safetensors'
-import { capabilities } from '@onecopy/sharedarraybuffer-utils'
 import { expect, onTestFinished } from 'vitest'
 import { collectGarbage } from '../../../test/until.ts'
 import type { CheckpointShare } from '../src/index.ts'
 
+export { HAS_ADDON } from '../../../test/has-addon.ts'
 export type { Refusal } from '../../../test/refusal.ts'
 export { refusal } from '../../../test/refusal.ts'
 export { temporaryFolder } from '../../../test/temporary-folder.ts'
@@ -140,9 +140,6 @@ export async function expectNothingLeft(folder: string): Promise<void> {
   }
   expectNothingOpen(folder)
 }
-
-/** Whether files are mapped and read by compiled code here; tests that look at this cannot pass without. */
-export const HAS_ADDON: boolean = capabilities().backings.includes('file')
 
 const CHILDREN = new URL('./children/', import.meta.url)
 

@@ -4,11 +4,11 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { saveCheckpoint } from '@onecopy/checkpoint'
-import { capabilities } from '@onecopy/sharedarraybuffer-utils'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { HAS_ADDON } from '../../../test/has-addon.ts'
 import { type CoordinatorEvent, startCoordinator } from '../src/coordinator.ts'
 
-describe.skipIf(!capabilities().backings.includes('file'))('a writer to a published file', () => {
+describe.skipIf(!HAS_ADDON)('a writer to a published file', () => {
   let folder: string
   let model: string
 

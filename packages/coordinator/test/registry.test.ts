@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { CoordinatorError } from '@onecopy/protocol'
 import { mappingCount } from '@onecopy/sharedarraybuffer-utils'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { HAS_ADDON } from '../../../test/has-addon.ts'
 import { loadSource } from '../src/load-version.ts'
 import { type Entry, Registry, type RegistryEvent } from '../src/registry.ts'
 import type { Lease, Version } from '../src/version.ts'
@@ -226,16 +227,19 @@ describe('Registry', () => {
     expect((await registry.publish('b', join(folder, 'b'), { backing: 'sealed' })).state).toBe('ready')
   })
 
-  it('published at the same time, two that do not fit together do not evict each other on the way', async () => {
-    const sources = [await model('one'), await model('two', { fill: 5 })]
-    start(modelBytes(sources[0]!) * 1.5)
-    const options = { backing: 'sealed', pinned: true } as const
-    const settled = await Promise.allSettled(sources.map((source, at) => registry.publish(`m${at}`, source, options)))
-    const [kept, refused] = settled[0]!.status === 'fulfilled' ? ['m0', 'm1'] : ['m1', 'm0']
-    expect(settled.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
-    expect(entryOf(kept).current?.memory).not.toBeNull()
-    expect(registry.entry(refused)).toBeUndefined()
-  })
+  it.runIf(HAS_ADDON)(
+    'published at the same time, two that do not fit together do not evict each other on the way',
+    async () => {
+      const sources = [await model('one'), await model('two', { fill: 5 })]
+      start(modelBytes(sources[0]!) * 1.5)
+      const options = { backing: 'sealed', pinned: true } as const
+      const settled = await Promise.allSettled(sources.map((source, at) => registry.publish(`m${at}`, source, options)))
+      const [kept, refused] = settled[0]!.status === 'fulfilled' ? ['m0', 'm1'] : ['m1', 'm0']
+      expect(settled.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+      expect(entryOf(kept).current?.memory).not.toBeNull()
+      expect(registry.entry(refused)).toBeUndefined()
+    },
+  )
 
   it('files that changed since they were published are not loaded in their place', async () => {
     const source = await model('a')
@@ -313,28 +317,31 @@ describe('Registry', () => {
     expect(events.filter((event) => event.startsWith('retired'))).toEqual(['retired a', 'retired b'])
   })
 
-  it('a publish whose signal is aborted publishes nothing and gives up its load, unless somebody else waits for it', async () => {
-    const large = await model('large', { tensorBytes: 2 ** 25 })
-    const stop = new AbortController()
-    const alone = refusal(registry.publish('a', large, { backing: 'sealed', signal: stop.signal }))
-    await until(() => registry.entry('a')?.versions.length === 1, 'it is being loaded')
-    stop.abort(new RangeError('no more'))
-    expect(await alone).toMatchObject({ message: 'no more' })
-    expect(registry.entry('a')).toBeUndefined()
-    expect(events).toEqual([])
-    const again = new AbortController()
-    const given = refusal(registry.publish('a', large, { backing: 'sealed', signal: again.signal }))
-    await until(() => registry.entry('a')?.versions.length === 1, 'it is being loaded again')
-    const other = registry.publish('a', large, { backing: 'sealed' })
-    await until(() => entryOf('a').versions[0]!.publishes === 2, 'both wait for one version')
-    again.abort()
-    expect(await given).toMatchObject({ name: 'AbortError' })
-    expect(await other).toMatchObject({ state: 'ready', memory: expect.anything() })
-    expect(events).toEqual(['loaded a@2', 'published a@2'])
-    expect(await refusal(registry.publish('a', large, { signal: AbortSignal.abort() }))).toMatchObject({
-      name: 'AbortError',
-    })
-  })
+  it.runIf(HAS_ADDON)(
+    'a publish whose signal is aborted publishes nothing and gives up its load, unless somebody else waits for it',
+    async () => {
+      const large = await model('large', { tensorBytes: 2 ** 25 })
+      const stop = new AbortController()
+      const alone = refusal(registry.publish('a', large, { backing: 'sealed', signal: stop.signal }))
+      await until(() => registry.entry('a')?.versions.length === 1, 'it is being loaded')
+      stop.abort(new RangeError('no more'))
+      expect(await alone).toMatchObject({ message: 'no more' })
+      expect(registry.entry('a')).toBeUndefined()
+      expect(events).toEqual([])
+      const again = new AbortController()
+      const given = refusal(registry.publish('a', large, { backing: 'sealed', signal: again.signal }))
+      await until(() => registry.entry('a')?.versions.length === 1, 'it is being loaded again')
+      const other = registry.publish('a', large, { backing: 'sealed' })
+      await until(() => entryOf('a').versions[0]!.publishes === 2, 'both wait for one version')
+      again.abort()
+      expect(await given).toMatchObject({ name: 'AbortError' })
+      expect(await other).toMatchObject({ state: 'ready', memory: expect.anything() })
+      expect(events).toEqual(['loaded a@2', 'published a@2'])
+      expect(await refusal(registry.publish('a', large, { signal: AbortSignal.abort() }))).toMatchObject({
+        name: 'AbortError',
+      })
+    },
+  )
 
   it('a load that nobody waits for any more is given up', async () => {
     const large = await model('large', { tensorBytes: 2 ** 25 })

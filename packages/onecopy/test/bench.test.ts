@@ -13,17 +13,17 @@ import { totalmem } from 'node:os'
 import { join } from 'node:path'
 import { openCheckpoint, saveCheckpoint } from '@onecopy/checkpoint'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { HAS_ADDON } from '../../../test/has-addon.ts'
 import { until } from '../../../test/until.ts'
 import { assertWellFormed } from './html.ts'
 import { onecopy, startOnecopy, temporaryFolder } from './run-onecopy.ts'
 import { writeNames } from './small-checkpoints.ts'
 
-const onLinux = process.platform === 'linux'
 const MIB = 2 ** 20
 
 const WAYS = ['lazy', 'prefetch', 'populate', 'lock', 'sealed', 'readFile', 'read']
 
-describe.runIf(onLinux)('bench', () => {
+describe.runIf(HAS_ADDON)('bench', () => {
   test('--json and --html have all three groups, and nothing is left behind', async () => {
     const source = await saveShards(temporaryFolder())
     const temporary = temporaryFolder()

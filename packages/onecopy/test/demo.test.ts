@@ -1,14 +1,13 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { HAS_ADDON } from '../../../test/has-addon.ts'
 import { until } from '../../../test/until.ts'
 import { onecopy, startOnecopy, temporaryFolder } from './run-onecopy.ts'
 import { saveTwoShards, writeNames } from './small-checkpoints.ts'
 
-const onLinux = process.platform === 'linux'
-
 describe('demo', () => {
-  test.runIf(onLinux).each(['file', 'sealed'])(
+  test.runIf(HAS_ADDON).each(['file', 'sealed'])(
     'processes attach while the threads are alive and read the same, with %s backing',
     async (backing) => {
       const folder = temporaryFolder()
@@ -25,7 +24,7 @@ describe('demo', () => {
     },
   )
 
-  test.runIf(onLinux)('--json has every process, and their sum is less than copies would take', async () => {
+  test.runIf(HAS_ADDON)('--json has every process, and their sum is less than copies would take', async () => {
     const args = ['demo', '--size', '128MiB', '--threads', '1', '--processes', '2', '--json']
     const { code, stdout } = await onecopy(...args)
     expect(code).toBe(0)
@@ -64,7 +63,7 @@ describe('demo', () => {
     expect(readdirSync(folder)).toEqual([])
   })
 
-  test.runIf(onLinux)('--json: the process grows by less than a copy for each thread would take', async () => {
+  test.runIf(HAS_ADDON)('--json: the process grows by less than a copy for each thread would take', async () => {
     const { code, stdout } = await onecopy('demo', '--size', '128MiB', '--threads', '4', '--processes', '0', '--json')
     expect(code).toBe(0)
     const result = JSON.parse(stdout)
@@ -170,7 +169,7 @@ describe('demo', () => {
     },
   )
 
-  test.runIf(onLinux)('SIGINT while the threads read removes the folder and ends the process', async () => {
+  test.runIf(HAS_ADDON)('SIGINT while the threads read removes the folder and ends the process', async () => {
     const folder = temporaryFolder()
     const { child, outcome } = startOnecopy(['demo', '--size', '256MiB', '--threads', '8'], { TMPDIR: folder })
     await until(() => mapsWeights(child.pid!))
@@ -179,7 +178,7 @@ describe('demo', () => {
     expect(readdirSync(folder)).toEqual([])
   })
 
-  test.runIf(onLinux).each(['SIGTERM', 'SIGKILL'] as const)(
+  test.runIf(HAS_ADDON).each(['SIGTERM', 'SIGKILL'] as const)(
     '%s leaves none of its processes behind',
     async (signal) => {
       const folder = temporaryFolder()
@@ -197,7 +196,7 @@ describe('demo', () => {
     },
   )
 
-  test.runIf(onLinux)('a process that dies is an error that says so', async () => {
+  test.runIf(HAS_ADDON)('a process that dies is an error that says so', async () => {
     const folder = temporaryFolder()
     const args = ['demo', '--size', '128MiB', '--threads', '1', '--processes', '2']
     const { child, outcome } = startOnecopy(args, { TMPDIR: folder })

@@ -2,12 +2,12 @@ import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { HAS_ADDON } from '../../../test/has-addon.ts'
 import { until } from '../../../test/until.ts'
 import { shellWord } from '../src/terminal/shell-word.ts'
 import { MAIN, onecopy, startOnecopy, startServe, temporaryFolder } from './run-onecopy.ts'
 import { saveTwoShards, writeNames } from './small-checkpoints.ts'
 
-const onLinux = process.platform === 'linux'
 const hasPseudoTerminals = spawnSync('script', ['--version']).status === 0
 
 /** A folder with a checkpoint `model`, another one `other`, and room for a socket. */
@@ -35,7 +35,7 @@ async function statusOf(socket: string) {
   return JSON.parse(stdout)
 }
 
-describe.runIf(onLinux)('serve', () => {
+describe.runIf(HAS_ADDON)('serve', () => {
   test('lets in whom its options let in, and says when a folder is in their way', async () => {
     const { folder, model, socket } = await prepare()
     const ids = ['--allow-uid', '4711', '--allow-gid', '4712', '--publishers', '4713', '--publisher-group', '4714']
@@ -263,12 +263,12 @@ describe('commands that ask a coordinator', () => {
       const { code, stdout, stderr } = await onecopy(command!, '--socket', socket, ...rest)
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
       expect(stderr).toMatch(
-        onLinux ? /^onecopy: No coordinator at .*: onecopy serve .* \(COORDINATOR_UNREACHABLE\)\n$/ : /^onecopy: /,
+        HAS_ADDON ? /^onecopy: No coordinator at .*: onecopy serve .* \(COORDINATOR_UNREACHABLE\)\n$/ : /^onecopy: /,
       )
     },
   )
 
-  test.runIf(onLinux)('publish of what does not exist leaves everything as it was', async () => {
+  test.runIf(HAS_ADDON)('publish of what does not exist leaves everything as it was', async () => {
     const { model, socket } = await prepare()
     await startServe(socket, model)
     const { code, stderr } = await onecopy('publish', 'model', '/no/such', '--socket', socket)
@@ -277,7 +277,7 @@ describe('commands that ask a coordinator', () => {
     expect((await statusOf(socket)).checkpoints).toMatchObject([{ source: model, versions: [{ version: 1 }] }])
   })
 
-  test.runIf(onLinux)('status --watch repeats itself, and says when the coordinator has gone', async () => {
+  test.runIf(HAS_ADDON)('status --watch repeats itself, and says when the coordinator has gone', async () => {
     const { model, socket } = await prepare()
     const serve = await startServe(socket, model)
     const text = startOnecopy(['status', '--watch', '--socket', socket])
@@ -289,7 +289,7 @@ describe('commands that ask a coordinator', () => {
     await json.says(/^{"error":{"code":"COORDINATOR_UNREACHABLE","message":"No coordinator .*"}}$/m)
   })
 
-  test.runIf(onLinux)('ONECOPY_SOCKET stands in for --socket', async () => {
+  test.runIf(HAS_ADDON)('ONECOPY_SOCKET stands in for --socket', async () => {
     const { model, socket } = await prepare()
     await startServe(socket, model)
     const { code, stdout } = await startOnecopy(['status'], { ONECOPY_SOCKET: socket }).outcome
