@@ -34,7 +34,10 @@ export interface HeaderOfShard extends IndexedShard {
 
 /** The index of a checkpoint from its headers alone; no file is needed. */
 export function indexHeaders(shards: readonly HeaderOfShard[]): TensorIndex {
-  checkArgument('What indexHeaders() takes', shards, { must: 'a list of shards with their headers', isKind: isHeaders })
+  checkArgument('What indexHeaders() takes', shards, {
+    must: 'a list of shards with name, byteLength, dataOffset and header',
+    isKind: isHeaders,
+  })
   const tensors: IndexedTensor[] = []
   for (const [shard, { dataOffset, header }] of shards.entries()) {
     for (const [name, { dtype, shape, dataOffsets }] of header.tensors) {
@@ -46,7 +49,16 @@ export function indexHeaders(shards: readonly HeaderOfShard[]): TensorIndex {
 }
 
 function isHeaders(value: unknown): boolean {
-  return Array.isArray(value) && value.every((shard) => shard?.header?.tensors instanceof Map)
+  return (
+    Array.isArray(value) &&
+    value.every(
+      (shard) =>
+        shard?.header?.tensors instanceof Map &&
+        typeof shard.name === 'string' &&
+        Number.isSafeInteger(shard.byteLength) &&
+        Number.isSafeInteger(shard.dataOffset),
+    )
+  )
 }
 
 /**

@@ -114,7 +114,13 @@ const CALLS: Readonly<Record<string, readonly (readonly [call: () => unknown, te
   ],
   parseShardFileName: [[() => parseShardFileName(5 as Wrong), /The name of a shard is 5; it must be a text/]],
   assertPlainShardName: [[() => assertPlainShardName(null as Wrong), /The name of a shard is null/]],
-  indexHeaders: [[() => indexHeaders([{ name: 'a' }] as Wrong), /What indexHeaders\(\) takes is a list of 1/]],
+  indexHeaders: [
+    [() => indexHeaders([{ name: 'a' }] as Wrong), /What indexHeaders\(\) takes is a list of 1/],
+    [
+      () => indexHeaders([{ name: 'a', byteLength: 8, header: { tensors: new Map(), metadata: null } }] as Wrong),
+      /must be a list of shards with name, byteLength, dataOffset and header/,
+    ],
+  ],
   tensorIndex: [
     [() => tensorIndex([], [{ name: 'a', dtype: 'U8', shape: [1], shard: 1, begin: 0, end: 1 }]), /"a" is in shard 1/],
   ],
