@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { MessagePort, Worker } from 'node:worker_threads'
 import type { Checkpoint } from '@onecopy/checkpoint'
+import { limitBehind } from '@onecopy/sharedarraybuffer-utils/mapped'
 import type { Piscina } from 'piscina'
 import { AbortError } from './abort-error.ts'
 import { ClientError } from './errors.ts'
@@ -71,7 +72,7 @@ export class Generation<Task, Result> {
 
   readonly #rejected = (reason: unknown): never => {
     this.#taskEnded()
-    throw this.#refusal === null ? unpackThrown(reason) : this.#refusal.error
+    throw this.#refusal === null ? notStarted(unpackThrown(reason)) : this.#refusal.error
   }
 
   #taskEnded(): void {
@@ -182,7 +183,7 @@ export class Generation<Task, Result> {
     const error = unpackThrown(reason)
     const { queueSize, threads } = this.piscina
     if (queueSize > 0 && threads.length === 0) this.#refuseWaiting(error)
-    else this.#onError(error)
+    else this.#onError(notStarted(error))
   }
 
   /**
@@ -206,7 +207,8 @@ export class Generation<Task, Result> {
   #refuseWaiting(cause?: unknown): void {
     const how = cause === undefined ? 'as by process.exit()' : String(cause)
     const message = `A thread of the pool ended while it started, before it could run a task: ${how}`
-    const error = new ClientError('THREAD_NOT_STARTED', message, { cause })
+    const limited = notStarted(cause)
+    const error = limited === cause ? new ClientError('THREAD_NOT_STARTED', message, { cause }) : limited
     // Rejects what waits; piscina is as new afterwards.
     const done = this.piscina.destroy().then(async () => {
       await new Promise((resolve) => setImmediate(resolve)) // by then everybody has been told
@@ -214,6 +216,14 @@ export class Generation<Task, Result> {
     })
     this.#refusal = { error, done }
   }
+}
+
+/** An error of Node that a thread could not be started with, with the limit that it ran into; any other as it is. */
+function notStarted(error: unknown): unknown {
+  if ((error as { code?: unknown } | null)?.code !== 'ERR_WORKER_INIT_FAILED') return error
+  const limit = limitBehind(error)
+  const message = `A thread of the pool cannot be started: ${limit ?? (error as Error).message}`
+  return new ClientError('THREAD_NOT_STARTED', message, { cause: error })
 }
 
 /** A task that nobody wants makes piscina start a thread for those that wait. */

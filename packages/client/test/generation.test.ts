@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Checkpoint, openCheckpoint } from '@onecopy/checkpoint'
@@ -21,7 +21,9 @@ async function runChild(script: string, ...args: readonly string[]) {
       output += text
     })
   }
-  return new Promise((resolve) => child.on('close', (code, signal) => resolve({ code, signal, output })))
+  return new Promise<{ code: number | null; signal: string | null; output: string }>((resolve) => {
+    child.on('close', (code, signal) => resolve({ code, signal, output }))
+  })
 }
 
 describe('Generation', () => {
@@ -43,6 +45,18 @@ describe('Generation', () => {
     async (way) => {
       const output = '["AbortError","late","late"]\n'
       expect(await runChild('late-answers.mjs', way)).toEqual({ code: 0, signal: null, output })
+    },
+  )
+
+  it.skipIf(spawnSync('prlimit', ['--version']).status !== 0)(
+    'a thread that cannot be started for want of descriptors is an error that names the limit, and the next one is tried',
+    async () => {
+      const { output } = await runChild('no-descriptors.mjs')
+      const { message, ...rest } = JSON.parse(output)
+      expect(rest).toEqual({ code: 'THREAD_NOT_STARTED', cause: 'ERR_WORKER_INIT_FAILED', later: 'ran' })
+      expect(message).toMatch(
+        /^A thread of the pool cannot be started: this process may have 100 files open .*ulimit -n/,
+      )
     },
   )
 

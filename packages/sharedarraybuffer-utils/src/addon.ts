@@ -176,9 +176,16 @@ function nameOf(errno: number): string {
 export function limitBehind(error: unknown, neededFiles?: number): string | null {
   for (let each = error, depth = 0; each instanceof Error && depth < 8; each = each.cause, depth++) {
     const failure = systemFailure(each)
-    if (failure !== null) return limitText(failure, () => addon?.memoryLimits() ?? null, neededFiles)
+    const limited = failure ?? threadFailure(each)
+    if (limited !== null) return limitText(limited, () => addon?.memoryLimits() ?? null, neededFiles)
   }
   return null
+}
+
+/** Node says in words alone which error of the system a thread could not start for. */
+function threadFailure(error: Error): Pick<SystemFailure, 'errnoName' | 'syscall'> | null {
+  if ((error as { code?: unknown }).code !== 'ERR_WORKER_INIT_FAILED') return null
+  return { errnoName: /\bE[A-Z]+$/.exec(error.message)?.[0] ?? '', syscall: 'pthread_create' }
 }
 
 function limitSuffix(error: unknown): string {

@@ -27,6 +27,9 @@ export function limitText(
     }
     case 'ENOMEM':
       return OF_ADDRESS_SPACE.has(syscall) ? spaceText(limits()?.addressSpaceLimitBytes ?? null) : memoryText()
+    case 'EAGAIN':
+      if (syscall !== 'pthread_create') return null
+      return 'this user, or this cgroup, may have no more threads; raise that with ulimit -u, or TasksMax= of its service (pids.max)'
     default:
       return null
   }

@@ -36,6 +36,15 @@ describe('limitText()', () => {
   })
 })
 
+test.each([
+  ['EMFILE', /^this process may have .*ulimit -n/],
+  ['EAGAIN', /may have no more threads; .*ulimit -u.*TasksMax=/],
+])('limitBehind() reads from the words of Node that a thread cannot be started for %s', (name, text) => {
+  const error = Object.assign(new Error(`Worker initialization failure: ${name}`), { code: 'ERR_WORKER_INIT_FAILED' })
+  expect(limitBehind(error)).toMatch(text)
+  expect(limitBehind(new Error(`Worker initialization failure: ${name}`))).toBeNull()
+})
+
 describe('limitBehind()', () => {
   const full = Object.assign(new Error('EMFILE: too many open files'), { errno: -24, code: 'EMFILE', syscall: 'open' })
 
