@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { BigIntStats } from 'node:fs'
-import { mkdir, open, readdir, rm } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import {
   checkArgument,
   checkMetadata,
@@ -86,7 +86,7 @@ export async function saveCheckpoint(
   let mark: SaveMark | null = null
   let replacing = false
   try {
-    await mkdir(folder, { recursive: true })
+    await makeFolder(folder)
     mark = await SaveMark.take(folder, naming, suffix)
     const written: WrittenFile[] = []
     for (const { fileName: name, tensors: own } of shards) {
@@ -177,4 +177,19 @@ async function writeSynced(path: string, bytes: Uint8Array): Promise<BigIntStats
 
 async function removeAll(paths: readonly string[]): Promise<void> {
   for (const path of paths) await rm(path, { force: true }).catch(() => {})
+}
+
+/** One by one: where no folder can be made, as in /proc, Node's mkdir with `recursive` tries for ever. */
+async function makeFolder(path: string): Promise<void> {
+  const isThere = (): Promise<boolean> =>
+    stat(path).then(
+      (found) => found.isDirectory(),
+      () => false,
+    )
+  if (await isThere()) return
+  if (dirname(path) !== path) await makeFolder(dirname(path))
+  // Another process may be making the same.
+  await mkdir(path).catch(async (error) => {
+    if (!(await isThere())) throw error
+  })
 }

@@ -297,3 +297,12 @@ test('saveCheckpoint() beside a foreign index of another stem leaves it alone', 
   await saveCheckpoint(folder, version(1))
   expect(readdirSync(folder)).toContain('other.safetensors.index.json')
 })
+
+test('saveCheckpoint() gives up where no folder can be made, and makes several where they can', async () => {
+  const tensors = [{ name: 'a', dtype: 'U8', shape: [1], data: new Uint8Array(1) }] as const
+  expect(await refusal(saveCheckpoint('/proc/none/of/it', tensors))).toMatchObject({ code: 'SAVE_FAILED' })
+  const deep = join(temporaryFolder(), 'a', 'b')
+  await Promise.allSettled([saveCheckpoint(deep, tensors), saveCheckpoint(deep, tensors, { stem: 'other' })])
+  using saved = await openCheckpoint(join(deep, 'other.safetensors'))
+  expect(saved.names).toEqual(['a'])
+})
