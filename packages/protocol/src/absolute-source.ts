@@ -3,7 +3,7 @@ import { MAX_PATH_BYTES, MAX_SHARDS } from './schema.ts'
 
 /**
  * A source with paths that mean the same in every process: relative ones are those of the process that names them.
- * @throws RangeError for what no message can carry: a coordinator ends the connection of a client that sends it
+ * @throws RangeError for an empty path, and for what no message can carry: a coordinator ends the connection of a client that sends it
  */
 export function absoluteSource(source: string | URL | readonly string[]): string | readonly string[] {
   if (source instanceof URL) return sendable(source.href)
@@ -15,6 +15,8 @@ export function absoluteSource(source: string | URL | readonly string[]): string
 }
 
 function absolute(source: string): string {
+  // As of a variable that is not set: resolved, it would be the folder in which this process happens to be.
+  if (source === '') throw new RangeError('The source is an empty text; it must be a path, or hf:org/name')
   return sendable(source.startsWith('hf:') || source.startsWith('file:') ? source : resolve(source))
 }
 

@@ -21,8 +21,10 @@ it.each([
   ['a path that is too long', `/${'a'.repeat(4096)}`, /path of 4097 bytes; at most 4096/],
   ['a path in a list that is too long in bytes', ['/a', `/${'é'.repeat(2100)}`], /path of 4201 bytes; at most 4096/],
   ['a name in the local cache that is too long', `hf:${'a'.repeat(4096)}`, /path of 4099 bytes/],
+  ['an empty path', '', /empty text; it must be a path, or/],
+  ['an empty path in a list', ['/a', ''], /empty text/],
   ['half a character', '/a\ud800', /half a character: "\/a\\ud800"/],
-])('absoluteSource() refuses what no message can carry: %s', (_, source, text) => {
+])('absoluteSource() refuses %s', (_, source, text) => {
   expect(() => absoluteSource(source)).toThrow(RangeError)
   expect(() => absoluteSource(source)).toThrow(text)
 })
