@@ -63,9 +63,9 @@ describe('Link.connect()', () => {
     const socket = socketOf()
     const listening = listenUnix(socket, 0o600, 1)
     const queued = [connectUnix(socket), connectUnix(socket)]
+    // Its first try has failed when the call returns.
     const connecting = Link.connect(socket, 'x', handlers().own)
     connecting.catch(() => {})
-    await new Promise((resolve) => setTimeout(resolve, 40))
     const accepted: { close(): void }[] = []
     const listener = new UnixListener(
       listening,
@@ -102,7 +102,10 @@ describe('Link.connect()', () => {
     const socket = socketOf()
     const { counterparts } = await standIn(socket, () => {})
     const connecting = refusal(Link.connect(socket, 'x', handlers().own))
-    while ((counterparts[0]?.heard.length ?? 0) === 0) await new Promise(setImmediate)
+    // By hand, since until() waits with timers.
+    for (const begin = performance.now(); counterparts[0]?.heard[0] === undefined; await new Promise(setImmediate)) {
+      if (performance.now() - begin > 30_000) expect.fail('the coordinator has not heard the hello')
+    }
     vi.advanceTimersByTime(HELLO_TIMEOUT_MS)
     const error = await connecting
     expect(error).toMatchObject({ code: 'COORDINATOR_UNREACHABLE', path: socket })
