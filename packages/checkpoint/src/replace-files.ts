@@ -2,7 +2,7 @@ import type { BigIntStats } from 'node:fs'
 import { lstat, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CheckpointError } from './errors.ts'
-import { syncFolder } from './save-mark.ts'
+import { syncFolder } from './new-file.ts'
 
 /** A file that was written beside its own name. */
 export interface WrittenFile {

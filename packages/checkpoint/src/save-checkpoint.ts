@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { BigIntStats } from 'node:fs'
-import { mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import {
   checkArgument,
@@ -15,6 +15,7 @@ import {
 } from '@onecopy/safetensors'
 import { CheckpointError, messageOf } from './errors.ts'
 import { numberedShard } from './folder-contents.ts'
+import { NewFile } from './new-file.ts'
 import { type PlannedShard, planShards, type ShardNaming } from './plan-shards.ts'
 import { assertReplaceable, replaceFiles, type WrittenFile } from './replace-files.ts'
 import type { Progress } from './residency.ts'
@@ -165,14 +166,9 @@ function isShardOf(name: string, family: string | null): boolean {
 }
 
 async function writeSynced(path: string, bytes: Uint8Array): Promise<BigIntStats> {
-  const file = await open(path, 'wx')
-  try {
-    await file.writeFile(bytes)
-    await file.sync()
-    return await file.stat({ bigint: true })
-  } finally {
-    await file.close()
-  }
+  using file = new NewFile(path)
+  await file.write(bytes)
+  return await file.sync()
 }
 
 async function removeAll(paths: readonly string[]): Promise<void> {

@@ -1,10 +1,11 @@
 import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
-import { open, readdir, rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { checkArgument, parseShardFileName, rules } from '@onecopy/safetensors'
 import { FileLock } from '@onecopy/sharedarraybuffer-utils'
 import { CheckpointError } from './errors.ts'
+import { syncFolder } from './new-file.ts'
 import type { ShardNaming } from './plan-shards.ts'
 import { warnOnce } from './shard-memory.ts'
 
@@ -189,14 +190,4 @@ function inProgress(folder: string, path: string): CheckpointError {
 /** Whose save it is, as messages say it. */
 export function saverName({ pid, host }: MarkText): string {
   return host === hostname() ? `process ${pid}` : `process ${pid} of host ${JSON.stringify(host)}`
-}
-
-/** Makes what was done to the names in a folder survive a power failure. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }

@@ -1,10 +1,15 @@
+import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import { DTYPE_NAMES } from '@onecopy/safetensors'
 import { describe, expect, test } from 'vitest'
+import { collectUntil } from '../../../test/until.ts'
 import { openCheckpoint, type Progress, saveCheckpoint, type TensorToSave } from '../src/index.ts'
 import {
   bytesOf,
+  descriptorsIn,
   fileOf,
   HAS_ADDON,
   noise,
@@ -305,4 +310,18 @@ test('saveCheckpoint() gives up where no folder can be made, and makes several w
   await Promise.allSettled([saveCheckpoint(deep, tensors), saveCheckpoint(deep, tensors, { stem: 'other' })])
   using saved = await openCheckpoint(join(deep, 'other.safetensors'))
   expect(saved.names).toEqual(['a'])
+})
+
+test.runIf(HAS_ADDON)('threads that are ended while they save leave no file open', async () => {
+  const folder = temporaryFolder()
+  for (let round = 0; round < 12; round++) {
+    const threads = Array.from({ length: 4 }, () => {
+      return new Worker(new URL('./children/saving-thread.mjs', import.meta.url), { workerData: folder })
+    })
+    await Promise.all(threads.map((thread) => once(thread, 'message')))
+    // Each in the midst of another step.
+    await sleep(round * 3)
+    await Promise.all(threads.map((thread) => thread.terminate()))
+  }
+  await collectUntil(() => descriptorsIn(folder).length === 0)
 })

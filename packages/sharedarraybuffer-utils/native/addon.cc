@@ -61,7 +61,6 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Export<onecopy::SendDatagram>(exports, "sendDatagram");
   Export<onecopy::LockFile>(exports, "lockFile");
   Export<onecopy::TakeFileLock>(exports, "takeFileLock");
-  Export<onecopy::ReleaseFileLock>(exports, "releaseFileLock");
   Export<onecopy::IsFileLocked>(exports, "isFileLocked");
   Export<onecopy::WatchLeases>(exports, "watchLeases");
   Export<onecopy::UnwatchLeases>(exports, "unwatchLeases");

@@ -62,10 +62,10 @@ SharedDescriptor TakeDescriptor(const Napi::Value& handle) {
   return owner;
 }
 
-// openFile(path): for reading. Should the file become a FIFO after somebody looked, O_NONBLOCK keeps the open from hanging.
+// openFile(path, flags): flags as open(2) has them; a file that is made is everybody's, but for the umask.
 Napi::Value OpenFile(const Napi::CallbackInfo& info) {
-  const std::string path = info[0].As<Napi::String>().Utf8Value();
-  Descriptor file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  const std::string path = PathArgument(info, 0);
+  Descriptor file(open(path.c_str(), info[1].As<Napi::Number>().Int32Value() | O_CLOEXEC, 0666));
   if (!file.valid()) throw SystemError(info.Env(), errno, "open", path);
   return NewDescriptor(info.Env(), std::move(file));
 }

@@ -5,7 +5,6 @@
 namespace onecopy {
 
 Napi::Value TakeFileLock(const Napi::CallbackInfo& info);
-Napi::Value ReleaseFileLock(const Napi::CallbackInfo& info);
 Napi::Value IsFileLocked(const Napi::CallbackInfo& info);
 
 }  // namespace onecopy

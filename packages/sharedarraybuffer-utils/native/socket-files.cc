@@ -29,7 +29,7 @@ bool FillAddress(const std::string& path, sockaddr_un* address) {
 }
 
 Napi::Value OpenSocket(const Napi::CallbackInfo& info, bool listening) {
-  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const std::string path = PathArgument(info, 0);
   sockaddr_un address;
   if (!FillAddress(path, &address)) throw SystemError(info.Env(), ENAMETOOLONG, "bind", path);
   Descriptor opened(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -63,7 +63,7 @@ Napi::Value ConnectUnix(const Napi::CallbackInfo& info) { return OpenSocket(info
 
 // sendDatagram(path, text): one datagram, as sd_notify sends it; a path that begins with @ is an abstract address.
 Napi::Value SendDatagram(const Napi::CallbackInfo& info) {
-  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const std::string path = PathArgument(info, 0);
   const std::string text = info[1].As<Napi::String>().Utf8Value();
   sockaddr_un address;
   if (!FillAddress(path, &address)) throw SystemError(info.Env(), ENAMETOOLONG, "sendto", path);
@@ -79,7 +79,7 @@ Napi::Value SendDatagram(const Napi::CallbackInfo& info) {
 
 // lockFile(path): what holds the file's lock until it is closed; null when somebody else holds it.
 Napi::Value LockFile(const Napi::CallbackInfo& info) {
-  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const std::string path = PathArgument(info, 0);
   Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!file.valid()) throw SystemError(info.Env(), errno, "open", path);
   if (flock(file.number(), LOCK_EX | LOCK_NB) == 0) return NewDescriptor(info.Env(), std::move(file));

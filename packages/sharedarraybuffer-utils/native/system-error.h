@@ -17,4 +17,11 @@ inline Napi::Error SystemError(Napi::Env env, int error, const char* syscall, co
   return result;
 }
 
+// A path as the kernel takes it: what stands behind a zero byte would be left out without a word.
+inline std::string PathArgument(const Napi::CallbackInfo& info, size_t at) {
+  std::string path = info[at].As<Napi::String>().Utf8Value();
+  if (path.find('\0') == std::string::npos) return path;
+  throw Napi::TypeError::New(info.Env(), "A path must not have a zero byte in it");
+}
+
 }  // namespace onecopy

@@ -48,7 +48,7 @@ export interface NativeSocket {
 
 /** The whole bridge. Arguments are validated on this side; all offsets and lengths are bytes, ranges half-open. */
 export interface Addon {
-  openFile(path: string): object
+  openFile(path: string, flags: number): object
   reopenDescriptor(file: object, direct: boolean): object | null
   shareDescriptor(file: object): object
   adoptDescriptor(number: number): object
@@ -88,7 +88,6 @@ export interface Addon {
   sendDatagram(path: string, text: string): void
   lockFile(path: string): object | null
   takeFileLock(path: string): object | null
-  releaseFileLock(handle: object): void
   isFileLocked(path: string): boolean
   watchLeases(onWriter: () => void): object
   unwatchLeases(watch: object): void

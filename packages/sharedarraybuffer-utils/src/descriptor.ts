@@ -89,9 +89,24 @@ export function openRegularFile(path: string): Descriptor {
     const found = kind.isDirectory() ? 'a folder' : kind.isFIFO() ? 'a FIFO' : kind.isSocket() ? 'a socket' : 'a device'
     throw new SharedMemoryError('FILE_NOT_REGULAR', `"${path}" is ${found}; it must be a regular file`, { path })
   }
-  if (addon === null) return new Descriptor(plainFile(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)))
+  // Should it become a FIFO after this look, the open must not hang.
+  return openNow(path, constants.O_RDONLY | constants.O_NONBLOCK)
+}
+
+/** A folder, for what can be done to an open one, such as syncing it. @throws the system's own error */
+export function openFolder(path: string): Descriptor {
+  return openNow(path, constants.O_RDONLY | constants.O_DIRECTORY)
+}
+
+/** A file for writing, which is not there yet. @throws the system's own error, EEXIST where it is */
+export function createFile(path: string): Descriptor {
+  return openNow(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL)
+}
+
+function openNow(path: string, flags: number): Descriptor {
+  if (addon === null) return new Descriptor(plainFile(openSync(path, flags, 0o666)))
   try {
-    return new Descriptor(addon.openFile(path))
+    return new Descriptor(addon.openFile(path, flags))
   } catch (error) {
     throw systemError(error)
   }

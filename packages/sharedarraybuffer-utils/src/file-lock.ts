@@ -1,4 +1,5 @@
 import { addon, addonFailure, fromNative, systemFailure } from './addon.ts'
+import { Descriptor } from './descriptor.ts'
 
 /** What a lock may end with where its file system has none: old kernels and some network file systems and sandboxes. */
 const NO_LOCKS: ReadonlySet<string> = new Set(['EINVAL', 'ENOLCK', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP'])
@@ -9,11 +10,11 @@ const NO_LOCKS: ReadonlySet<string> = new Set(['EINVAL', 'ENOLCK', 'ENOSYS', 'EO
  */
 export class FileLock implements Disposable {
   readonly path: string
-  #handle: object | null
+  readonly #file: Descriptor
 
-  private constructor(path: string, handle: object) {
+  private constructor(path: string, file: Descriptor) {
     this.path = path
-    this.#handle = handle
+    this.#file = file
   }
 
   /**
@@ -25,8 +26,8 @@ export class FileLock implements Disposable {
   static take(path: string): FileLock | 'held' | { readonly unavailable: string } {
     if (addon === null) return { unavailable: `no native addon: ${addonFailure}` }
     try {
-      const handle = addon.takeFileLock(path)
-      return handle === null ? 'held' : new FileLock(path, handle)
+      const file = addon.takeFileLock(path)
+      return file === null ? 'held' : new FileLock(path, new Descriptor(file))
     } catch (error) {
       const failure = systemFailure(error)
       if (failure?.syscall === 'fcntl' && NO_LOCKS.has(failure.errnoName)) {
@@ -48,8 +49,7 @@ export class FileLock implements Disposable {
 
   /** Lets go of the lock; the file stays. Idempotent. */
   close(): void {
-    if (this.#handle !== null) addon?.releaseFileLock(this.#handle)
-    this.#handle = null
+    this.#file.close()
   }
 
   [Symbol.dispose](): void {

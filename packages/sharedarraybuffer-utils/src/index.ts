@@ -5,7 +5,14 @@ export type { Capabilities } from './capabilities.ts'
 export { capabilities } from './capabilities.ts'
 export type { ConvertibleFormat, SourceBytes } from './convert.ts'
 export { CONVERTIBLE_FORMATS, convertToFloat32 } from './convert.ts'
-export { adoptDescriptor, closeDescriptors, Descriptor, openRegularFile } from './descriptor.ts'
+export {
+  adoptDescriptor,
+  closeDescriptors,
+  createFile,
+  Descriptor,
+  openFolder,
+  openRegularFile,
+} from './descriptor.ts'
 export type { SharedMemoryErrorCode, SharedMemoryErrorFields } from './errors.ts'
 export { SharedMemoryError } from './errors.ts'
 export { FileLease } from './file-lease.ts'
