@@ -6,6 +6,7 @@ import {
   type CoordinatorStatus,
   defaultSocketPath,
   MAX_NAME_BYTES,
+  SOCKET_RULE,
 } from '@onecopy/protocol'
 import { CoordinatorClient, clientFor } from './coordinator-client.ts'
 import { type Patience, withinLimit } from './patience.ts'
@@ -24,7 +25,7 @@ export interface ConnectOptions extends Patience {
   readonly name?: string
 }
 
-const CONNECT = { socket: rules.text, name: rules.text, signal: rules.signal, timeoutMs: rules.wholeNumber(1) }
+const CONNECT = { socket: SOCKET_RULE, name: rules.text, signal: rules.signal, timeoutMs: rules.wholeNumber(1) }
 
 /** Options of `attach`. */
 export interface AttachOptions extends ConnectOptions {

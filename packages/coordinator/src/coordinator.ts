@@ -11,6 +11,7 @@ import {
   defaultSocketPath,
   MAX_WAIT_MS,
   PROTOCOL,
+  SOCKET_RULE,
   SOFTWARE,
 } from '@onecopy/protocol'
 import {
@@ -85,7 +86,7 @@ type FullOptions = CoordinatorOptions & Required<Pick<CoordinatorOptions, 'maxCl
 const ids = rules.listOf(rules.wholeNumber(0, MAX_ID))
 
 const OPTIONS = {
-  socket: rules.text,
+  socket: SOCKET_RULE,
   budgetBytes: BUDGET,
   allowedUids: ids,
   allowedGids: ids,

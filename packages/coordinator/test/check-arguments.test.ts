@@ -37,6 +37,12 @@ it.each([[{ budgetBytes: -1 }], [{ budgetBytes: 0.5 }], [{ budgetBytes: '1GiB' }
   },
 )
 
+it.each(['', 'a\0b'])('startCoordinator() refuses the socket %j', async (socket) => {
+  const error = await refusal(startCoordinator({ socket }))
+  expect(error).toBeInstanceOf(RangeError)
+  expect(error.message).toMatch(/option socket .* must be the path of a unix socket/)
+})
+
 it('startCoordinator() has no budget where that is asked for', async () => {
   await using coordinator = await startCoordinator({ socket: temporarySocket(), budgetBytes: null })
   expect(await coordinator.status()).toMatchObject({ budgetBytes: null, budgetFrom: '' })

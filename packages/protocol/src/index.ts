@@ -50,7 +50,7 @@ export type {
 } from './messages.ts'
 export { descriptorCountOf, MAX_WAIT_MS } from './messages.ts'
 export { MAX_NAME_BYTES, MAX_SELECTION_BYTES, MAX_SHARDS } from './schema.ts'
-export { defaultSocketPath } from './socket-path.ts'
+export { defaultSocketPath, SOCKET_RULE } from './socket-path.ts'
 export type {
   Backing,
   CheckpointStatus,
