@@ -178,12 +178,11 @@ describe('attach()', () => {
     const script = `${IMPORT}
       const checkpoint = await attach({ socket, checkpoint: 'a' })
       console.log('attached')
-      process.stdin.once('data', () => process.stdin.destroy())
       checkpoint.tensor('t0')
-      const { setTimeout: sleep } = await import('node:timers/promises')
-      await sleep(400)
+      const { existsSync } = await import('node:fs')
+      while (existsSync('/proc/' + process.argv[2])) await new Promise((resolve) => setTimeout(resolve, 5))
       console.log(checkpoint.tensor('t1').data[0])`
-    const child = runScript(`${script}\nprocess.stdin.destroy()`, [socket])
+    const child = runScript(`${script}\nprocess.stdin.destroy()`, [socket, `${coordinator.pid}`])
     await child.said('attached')
     await coordinator.kill()
     expect(await child.ended).toEqual({ code: 0, stdout: 'attached\n2\n', stderr: '' })
