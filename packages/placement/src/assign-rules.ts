@@ -29,8 +29,11 @@ export interface CompanionAssignment {
   readonly companion: Companion
 }
 
-/** Code units of a pattern in messages and reasons: where layers begin differs behind long choices only. */
-const MAX_SHOWN_LENGTH = 300
+/** Code units of a pattern in messages and reasons. */
+const MAX_SHOWN_LENGTH = 100
+
+/** Choices at the beginning of a glob. */
+const LONG_LIST_IN_FRONT = /^\{[^{}]{24,}\}/
 
 /** Uncovered tensors that an error names: enough to see what they have in common. */
 const MAX_NAMED = 5
@@ -40,7 +43,8 @@ export function readyRules(rules: readonly Rule[]): readonly ReadyRule[] {
   return rules.map((rule, at) => {
     const field = `rules[${at}]`
     const pattern = compilePattern(rule.match, `${field}.match`)
-    const shown = typeof rule.match === 'string' ? quoteName(rule.match, MAX_SHOWN_LENGTH) : pattern.text
+    const shown =
+      typeof rule.match === 'string' ? quoteName(withoutPrefixes(rule.match), MAX_SHOWN_LENGTH) : pattern.text
     return { rule, pattern, place: at, field, text: `${field} ${shown}` }
   })
 }
@@ -123,4 +127,9 @@ function refuseCircles(tensors: readonly IndexedTensor[], assignments: readonly 
     }
     for (const place of way) known.add(place)
   }
+}
+
+/** Long lists of what names may begin with say the same in every rule of a preset, and hide what tells the rules apart. */
+function withoutPrefixes(glob: string): string {
+  return glob.replace(LONG_LIST_IN_FRONT, '…')
 }
