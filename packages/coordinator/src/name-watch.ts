@@ -19,8 +19,9 @@ export class NameWatch {
     void this.#wake(name)
   }
 
-  /** Wakes everybody. */
+  /** Wakes everybody, also who has looked and is about to wait. */
   close(): void {
+    this.#changes++
     for (const name of this.#waiting.keys()) this.happened(name)
   }
 
