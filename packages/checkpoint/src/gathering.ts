@@ -1,4 +1,4 @@
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { adoptFileMapping, type FileMapping } from '@onecopy/sharedarraybuffer-utils'
 import { type Arena, readArena } from './arena.ts'
 import type { FoundArenas } from './arena-set.ts'
@@ -106,6 +106,8 @@ export class Gathering {
       directory: this.#directory,
       shards: this.#memory.map((shard) => shard.share()),
     }
+    // Asked for here: it takes Node a millisecond, and most processes never come here.
+    const { Worker } = process.getBuiltinModule('node:worker_threads')
     const thread = new Worker(THREAD, { name: 'onecopy-gathering', workerData })
     // Whoever asks listens too; with nobody listening an error would end the process.
     thread.on('error', () => {})

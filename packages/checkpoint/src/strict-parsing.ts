@@ -1,4 +1,4 @@
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { CheckpointError, messageOf, systemCode } from './errors.ts'
 import { type StrictAnswer, type StrictQuestion, unpackError } from './strict-messages.ts'
 import { type HeaderText, type IndexText, StrictParser } from './strict-parser.ts'
@@ -41,6 +41,8 @@ export class StrictParsing implements Disposable {
   }
 
   #start(): Worker {
+    // Asked for here: it takes Node a millisecond, and most processes never come here.
+    const { Worker } = process.getBuiltinModule('node:worker_threads')
     const thread = new Worker(THREAD, { name: 'onecopy-strict-parser' })
     // Whoever asks listens too; with nobody listening an error would end the process.
     thread.on('error', () => {})
